@@ -13,7 +13,7 @@
 #include "storage/relfilenode.h"
 #include "storage/smgr.h"
 
-/* The layout of smgr.c's own f_smgr in PostgreSQL 15. */
+/* The layout of smgr.c's own f_smgr in PostgreSQL 15 (from 15.11: smgr_truncate is told the old size). */
 typedef struct SmgrTable
 {
 	void		(*smgr_init) (void);
@@ -33,7 +33,8 @@ typedef struct SmgrTable
 	void		(*smgr_writeback) (SMgrRelation reln, ForkNumber forknum, BlockNumber blocknum,
 								   BlockNumber nblocks);
 	BlockNumber (*smgr_nblocks) (SMgrRelation reln, ForkNumber forknum);
-	void		(*smgr_truncate) (SMgrRelation reln, ForkNumber forknum, BlockNumber nblocks);
+	void		(*smgr_truncate) (SMgrRelation reln, ForkNumber forknum,
+								  BlockNumber old_blocks, BlockNumber nblocks);
 	void		(*smgr_immedsync) (SMgrRelation reln, ForkNumber forknum);
 } SmgrTable;
 
