@@ -1,21 +1,21 @@
 #pragma once
 
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <span>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
 #include "base/ids.h"
 #include "base/lsn.h"
 #include "base/result.h"
+#include "compute/tar_reader.h"
 #include "env/process.h"
 
 namespace tide::compute {
@@ -26,8 +26,8 @@ struct Installation {
   std::string library_dir;  ///< $libdir: where extensions' libraries lie.
   std::string version;      ///< "15.20"
 
-  /// Looks at TIDE_PG_BINDIR, /usr/lib/postgresql/15/bin and what pg_config says. kNotFound with the
-  /// command that installs it, kInvalid if TIDE_PG_BINDIR names something else.
+  /// Looks at TIDE_PG_BINDIR, /usr/lib/postgresql/15/bin and what pg_config says. kNotFound with
+  /// the command that installs it, kInvalid if TIDE_PG_BINDIR names something else.
   static Result<Installation> find();
   std::string program(std::string_view name) const;
 };
@@ -38,9 +38,10 @@ Status make_template(const Installation& installation, const std::string& direct
 
 /// What is carried from one life of a compute to the next outside the storage.
 struct PreservedState {
-  std::string auto_conf;                          ///< postgresql.auto.conf: ALTER SYSTEM
-  std::map<std::string, std::string> statistics;  ///< Files of pg_stat; only a clean stop leaves any.
-  Lsn stop_lsn;                                   ///< End of the WAL at that stop; set by the caller.
+  std::string auto_conf;  ///< postgresql.auto.conf: ALTER SYSTEM
+  std::map<std::string, std::string>
+      statistics;  ///< Files of pg_stat; only a clean stop leaves any.
+  Lsn stop_lsn;    ///< End of the WAL at that stop; set by the caller.
 };
 /// Reads it out of a stopped data directory. A directory that is not there gives an empty state.
 Result<PreservedState> read_preserved_state(const std::string& data_dir);
@@ -64,11 +65,11 @@ struct ComputeSpec {
   uint16_t port = 5432;
   bool listen_tcp = true;  ///< On 127.0.0.1 and, where the machine has it, ::1.
 
-  std::string library;      ///< Absolute path of tidewater.so; empty: a plain PostgreSQL (tests).
+  std::string library;  ///< Absolute path of tidewater.so; empty: a plain PostgreSQL (tests).
   std::string page_socket;
-  std::string wal_dir;      ///< Local form: becomes pg_wal. Empty: the backup's own pg_wal is used.
+  std::string wal_dir;  ///< Local form: becomes pg_wal. Empty: the backup's own pg_wal is used.
   std::string feed_file;
-  std::string lock_file;    ///< Held shared by every process of the compute.
+  std::string lock_file;             ///< Held shared by every process of the compute.
   std::string synchronous_standbys;  ///< Acceptor form: value of synchronous_standby_names.
 
   /// Defaults in postgresql.conf, over ours and under ALTER SYSTEM.
@@ -76,9 +77,6 @@ struct ComputeSpec {
   PreservedState preserved;
   std::chrono::milliseconds start_timeout{60'000};
 };
-
-/// Yields the next bytes of the backup into the buffer; 0 at its end.
-using ByteSource = std::function<Result<size_t>(std::span<std::byte>)>;
 
 enum class StopMode {
   kFast,       ///< Roll back open transactions, write the shutdown checkpoint.
@@ -124,12 +122,17 @@ class Compute {
                                                        const std::string& lock_file);
   Compute(std::string id, std::string data_dir, std::string lock_file, env::Process postmaster);
 
-  std::string id_;
-  std::string data_dir_;
-  std::string lock_file_;
-  env::Process postmaster_;
-  std::mutex mutex_;           ///< Guards the members below.
-  env::FileDescriptor quit_;   ///< eventfd that ends the watcher.
+  /// Process::wait that remembers how the postmaster ended: the kernel says so only once.
+  Result<bool> wait_for_end(std::chrono::milliseconds timeout);
+  void run_watcher(const Watcher& watcher, int inotify);
+
+  const std::string id_;
+  const std::string data_dir_;
+  const std::string lock_file_;
+  const env::Process postmaster_;
+  env::FileDescriptor quit_;  ///< eventfd that ends the watcher.
+  std::mutex mutex_;          ///< Guards the members below.
+  env::ExitStatus ended_;
   std::thread watcher_;
 };
 
@@ -144,8 +147,8 @@ Result<std::unique_ptr<Compute>> start(const Installation& installation, const C
 Result<std::unique_ptr<Compute>> find_running(const std::string& data_dir,
                                               const std::string& lock_file);
 
-/// Kills everything that belongs to a compute on `data_dir` or holds `lock_file` shared, although its
-/// postmaster may long be dead. The fence of the local form: see Compute::kill_all.
+/// Kills everything that belongs to a compute on `data_dir` or holds `lock_file` shared, although
+/// its postmaster may long be dead. The fence of the local form: see Compute::kill_all.
 Status kill_all(const std::string& data_dir, const std::string& lock_file,
                 std::chrono::milliseconds timeout);
 

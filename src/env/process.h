@@ -24,23 +24,25 @@ struct ProcessIdentity {
 
 /// How a process ended.
 struct ExitStatus {
-  bool known = false;  ///< False for a process that was not our child: the kernel tells only parents.
-  int exit_code = 0;   ///< If it exited by itself.
-  int signal = 0;      ///< If a signal ended it, else 0.
+  bool known =
+      false;  ///< False for a process that was not our child: the kernel tells only parents.
+  int exit_code = 0;  ///< If it exited by itself.
+  int signal = 0;     ///< If a signal ended it, else 0.
   std::string to_string() const;
 };
 
 /// What to run. The child gets exactly the descriptors named here, an empty signal mask and default
 /// signal handlers.
 struct SpawnSpec {
-  std::string program;                  ///< Absolute path; nothing is searched.
-  std::vector<std::string> arguments;   ///< Without argv[0], which is `program`.
-  std::vector<std::string> environment; ///< "NAME=value"; added to ours, replacing equal names.
-  std::string directory;                ///< Working directory; empty: ours.
-  std::string output_file;              ///< Standard output and error are appended here; empty: /dev/null.
-  int output = -1;                      ///< Or an open descriptor for both, if not negative.
-  bool own_session = false;             ///< setsid(2): no terminal, signals to our group miss it.
-  std::vector<int> inherit;             ///< Open descriptors it keeps, as numbers 3, 4, ... in this order.
+  std::string program;                   ///< Absolute path; nothing is searched.
+  std::vector<std::string> arguments;    ///< Without argv[0], which is `program`.
+  std::vector<std::string> environment;  ///< "NAME=value"; added to ours, replacing equal names.
+  bool clean_environment = false;  ///< Of ours only PATH, HOME, USER, LOGNAME, TZ, TMPDIR pass.
+  std::string directory;           ///< Working directory; empty: ours.
+  std::string output_file;   ///< Standard output and error are appended here; empty: /dev/null.
+  int output = -1;           ///< Or an open descriptor for both, if not negative.
+  bool own_session = false;  ///< setsid(2): no terminal, signals to our group miss it.
+  std::vector<int> inherit;  ///< Open descriptors it keeps, as numbers 3, 4, ... in this order.
 };
 
 /// A process that may or may not be our child, held by a pidfd: a signal never reaches a stranger
@@ -76,8 +78,8 @@ class Process {
 
 Result<Process> spawn(const SpawnSpec& spec);
 
-/// Runs a program to its end and yields its output (standard output and error together). kUnavailable
-/// with the output as DETAIL if it fails or `timeout` passes (then it is killed).
+/// Runs a program to its end and yields its output (standard output and error together).
+/// kUnavailable with the output as DETAIL if it fails or `timeout` passes (then it is killed).
 Result<std::string> run(SpawnSpec spec, std::chrono::milliseconds timeout);
 
 /// Every process number in /proc.
@@ -91,6 +93,8 @@ char process_state(pid_t pid);
 /// Empty if the process is gone or belongs to somebody else.
 std::vector<std::string> process_arguments(pid_t pid);
 std::string process_directory(pid_t pid);
+/// Path of the program file, as the kernel has it.
+std::string process_program(pid_t pid);
 /// The value of an environment variable as it was when the program began.
 std::optional<std::string> process_environment(pid_t pid, std::string_view name);
 /// True if the process has a descriptor that carries an flock of this kind on the file `path`.
