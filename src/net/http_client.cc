@@ -10,6 +10,9 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <cstring>
+
+#include "net/api_error.h"
 
 namespace tide::net {
 
@@ -159,5 +162,51 @@ Result<HttpReply> http_call_stream(const HttpCall& call,
                                    const std::function<Status(std::string_view)>& take) {
   return run_call(call, &take);
 }
+
+class HttpStream::Impl {
+ public:
+  explicit Impl(HttpCall request) : request_(std::move(request)), call_(request_) {}
+
+  Status open() {
+    TIDE_TRY(call_.connect());
+    TIDE_TRY(call_.send());
+    TIDE_TRY(call_.read_head());
+    int status = call_.head().status;
+    if (status >= 200 && status < 300) {
+      call_.time_pieces();
+      return {};
+    }
+    std::string body;
+    while (true) {
+      std::string_view piece = TIDE_TRY(call_.read_piece());
+      if (piece.empty()) return status_from_reply(status, body);
+      body += piece;
+    }
+  }
+
+  Result<size_t> read(std::span<std::byte> into) {
+    if (left_.empty()) left_ = TIDE_TRY(call_.read_piece());
+    size_t taken = std::min(left_.size(), into.size());
+    std::memcpy(into.data(), left_.data(), taken);
+    left_.remove_prefix(taken);
+    return taken;
+  }
+
+ private:
+  const HttpCall request_;
+  Call call_;
+  std::string_view left_;  // of the last piece
+};
+
+HttpStream::HttpStream(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+HttpStream::~HttpStream() = default;
+
+Result<std::unique_ptr<HttpStream>> HttpStream::open(HttpCall call) {
+  auto impl = std::make_unique<Impl>(std::move(call));
+  TIDE_TRY(impl->open());
+  return std::unique_ptr<HttpStream>(new HttpStream(std::move(impl)));
+}
+
+Result<size_t> HttpStream::read(std::span<std::byte> into) { return impl_->read(into); }
 
 }  // namespace tide::net

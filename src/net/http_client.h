@@ -1,8 +1,11 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <functional>
 #include <map>
+#include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -32,5 +35,22 @@ Result<HttpReply> http_call(const HttpCall& call);
 /// The body of any other status is in the reply.
 Result<HttpReply> http_call_stream(const HttpCall& call,
                                    const std::function<Status(std::string_view)>& take);
+
+/// A call whose body the caller draws: for answers of any size that another interface pulls from.
+class HttpStream {
+ public:
+  /// Sends the call and reads the head of the answer. A status other than 2xx becomes the Status that
+  /// the server meant.
+  static Result<std::unique_ptr<HttpStream>> open(HttpCall call);
+  ~HttpStream();
+
+  /// The next bytes of the body; 0 at its end.
+  Result<size_t> read(std::span<std::byte> into);
+
+ private:
+  class Impl;
+  explicit HttpStream(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
 
 }  // namespace tide::net

@@ -111,6 +111,13 @@ TEST_F(HttpTest, StreamsBodies) {
   EXPECT_EQ(bytes, 10'000'000u);
   auto broken = http_call_stream(call("GET", "/broken"), [](std::string_view) { return Status(); });
   EXPECT_EQ(broken.status().code(), Code::kUnavailable);
+  auto drawn = HttpStream::open(call("GET", "/good"));
+  ASSERT_TRUE(drawn.ok()) << drawn.status().to_string();
+  std::vector<std::byte> buffer(70'000);
+  size_t total = 0;
+  while (size_t got = (*drawn)->read(buffer).value()) total += got;
+  EXPECT_EQ(total, 10'000'000u);
+  EXPECT_EQ(HttpStream::open(call("GET", "/missing")).status().code(), Code::kNotFound);
   auto refused = http_call_stream(call("GET", "/good"), [](std::string_view) {
     return Status(Code::kNoSpace, "full");
   });
