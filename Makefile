@@ -1,0 +1,62 @@
+# make help lists the targets.
+.DEFAULT_GOAL := build
+SHELL := /bin/bash
+BUILD := build/release
+JOBS ?= $(shell nproc)
+# Passed to `tide up`, e.g. make run ARGS="--port 5433 --data /srv/tide".
+ARGS ?=
+# A compiler cache that cannot find its directory would fail every compilation.
+export CCACHE_DIR ?= $(if $(wildcard $(HOME)/.),$(HOME)/.cache/ccache,$(CURDIR)/.cache/ccache)
+
+.PHONY: help dependencies configure build all run test test-unit test-e2e test-long bench lint tidy format clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+dependencies: ## install missing Debian packages (root or sudo)
+	@tools/install_dependencies
+
+configure: dependencies
+	@if [ ! -f $(BUILD)/build.ninja ]; then cmake --preset release; fi
+
+build: configure ## build/release/tide and build/release/lib/tidewater.so
+	@cmake --build $(BUILD) -j $(JOBS) --target tide tidewater_ext
+
+all: configure ## everything, with tests and benchmarks
+	@cmake --build $(BUILD) -j $(JOBS)
+
+run: build ## build, start everything in the background, say what to do next
+	@$(BUILD)/tide up --detach $(ARGS)
+	@printf '\nNext:\n  %s\n  %s\n  %s\n  %s\n' \
+	  '$(BUILD)/tide psql                     # a session' \
+	  '$(BUILD)/tide branch create dev        # a copy of everything, in milliseconds' \
+	  '$(BUILD)/tide url postgres@dev         # its address' \
+	  '$(BUILD)/tide down                     # stop; the data stays'
+
+test: test-unit test-e2e ## unit, oracle and short end-to-end tests
+
+test-unit: all
+	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) --no-tests=error
+
+test-e2e: build
+	@python3 -m pytest tests -q -rs -m "not long" -p no:cacheprovider
+
+test-long: all ## also what takes more than a minute: kill -9 rounds, regression suite, big data
+	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) --no-tests=error
+	@TIDE_TEST_LONG=1 python3 -m pytest tests -q -rs -p no:cacheprovider
+
+bench: all ## benchmarks, as ratios against stock PostgreSQL in the same run
+	@for script in bench/*; do \
+	  if [ -f $$script ] && [ -x $$script ]; then echo "== $$script"; $$script || exit 1; fi; done
+
+lint: ## format, include directions, names in the docs
+	@tools/lint
+
+tidy: all ## clang-tidy over everything
+	@tools/lint --tidy
+
+format: ## clang-format in place
+	@git ls-files 'src/*.h' 'src/*.cc' | xargs clang-format -i
+
+clean: ## remove build/
+	@rm -rf build
