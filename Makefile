@@ -5,6 +5,8 @@ BUILD := build/release
 JOBS ?= $(shell nproc)
 # Passed to `tide up`, e.g. make run ARGS="--port 5433 --data /srv/tide".
 ARGS ?=
+# Debian's, for which the packages python3-pytest and python3-psycopg2 are.
+PYTHON ?= /usr/bin/python3
 # A compiler cache that cannot find its directory would fail every compilation.
 export CCACHE_DIR ?= $(if $(wildcard $(HOME)/.),$(HOME)/.cache/ccache,$(CURDIR)/.cache/ccache)
 
@@ -39,11 +41,11 @@ test-unit: all
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) --no-tests=error
 
 test-e2e: build
-	@python3 -m pytest tests -q -rs -m "not long" -p no:cacheprovider
+	@$(PYTHON) -m pytest tests -q -rs -p no:cacheprovider
 
 test-long: all ## also what takes more than a minute: kill -9 rounds, regression suite, big data
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) --no-tests=error
-	@TIDE_TEST_LONG=1 python3 -m pytest tests -q -rs -p no:cacheprovider
+	@TIDE_TEST_LONG=1 $(PYTHON) -m pytest tests -q -rs -p no:cacheprovider
 
 bench: all ## benchmarks, as ratios against stock PostgreSQL in the same run
 	@for script in bench/*; do \
