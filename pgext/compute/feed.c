@@ -1,0 +1,99 @@
+/*
+ * The feed between compute and storage.
+ */
+#include "feed.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "access/xlog.h"
+#include "contracts/feed.h"
+#include "miscadmin.h"
+#include "settings.h"
+
+static TideFeed *feed;
+
+void
+tide_feed_map(void)
+{
+	const char *path = tide_settings.feed_file;
+	struct stat status;
+	void	   *mapped;
+	int			file;
+
+	if (path[0] == '\0')
+		return;
+
+	file = open(path, O_RDWR | O_CLOEXEC, 0);
+	if (file < 0 || fstat(file, &status) != 0)
+		ereport(FATAL,
+				(errcode_for_file_access(),
+				 errmsg("could not open tidewater.feed_file \"%s\": %m", path)));
+	if (status.st_size < TIDE_FEED_SIZE)
+		ereport(FATAL,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("tidewater.feed_file \"%s\" is too short", path),
+				 errdetail("It has %lld bytes; a feed has %u.",
+						   (long long) status.st_size, TIDE_FEED_SIZE)));
+	mapped = mmap(NULL, TIDE_FEED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+	if (mapped == MAP_FAILED)
+		ereport(FATAL,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("could not map tidewater.feed_file \"%s\": %m", path)));
+	close(file);
+
+	feed = mapped;
+	if (feed->magic != TIDE_FEED_MAGIC || feed->version != TIDE_FEED_VERSION ||
+		feed->epoch != tide_settings.epoch)
+		ereport(FATAL,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("tidewater.feed_file \"%s\" is not for this compute", path),
+				 errdetail("It has magic %X, version %u, epoch " UINT64_FORMAT "; expected %X, %u, "
+						   UINT64_FORMAT ".",
+						   feed->magic, feed->version, feed->epoch,
+						   TIDE_FEED_MAGIC, TIDE_FEED_VERSION, tide_settings.epoch)));
+}
+
+void
+tide_feed_publish(void)
+{
+	uint64		flushed;
+	uint64		published;
+
+	if (feed == NULL)
+		return;
+	flushed = GetFlushRecPtr(NULL);
+	published = __atomic_load_n(&feed->flush_lsn, __ATOMIC_RELAXED);
+	while (published < flushed &&
+		   !__atomic_compare_exchange_n(&feed->flush_lsn, &published, flushed, true,
+										__ATOMIC_RELEASE, __ATOMIC_RELAXED))
+		;
+}
+
+uint64
+tide_feed_throttle_us(void)
+{
+	return feed == NULL ? 0 : __atomic_load_n(&feed->throttle_us, __ATOMIC_RELAXED);
+}
+
+bool
+tide_feed_is_fenced(void)
+{
+	return feed != NULL && __atomic_load_n(&feed->fenced, __ATOMIC_ACQUIRE) != 0;
+}
+
+void
+tide_feed_check_fenced(void)
+{
+	if (likely(!tide_feed_is_fenced()))
+		return;
+	if (IsUnderPostmaster)
+		kill(PostmasterPid, SIGQUIT);
+	ereport(FATAL,
+			(errcode(ERRCODE_ADMIN_SHUTDOWN),
+			 errmsg("this compute was fenced by a newer one"),
+			 errdetail("Its epoch is " UINT64_FORMAT ".", tide_settings.epoch)));
+}
