@@ -1,0 +1,24 @@
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace tide::control {
+
+/// A password of letters and digits from the kernel's random source.
+Result<std::string> random_password(size_t length);
+/// Bytes from the kernel's random source in hexadecimal.
+Result<std::string> random_token(size_t bytes);
+
+struct Owner {
+  std::string role;
+  std::string password;
+  std::string database;
+};
+
+/// Gives a new cluster its owner role (superuser, login, SCRAM) and database, over the private Unix
+/// socket as the bootstrap superuser. Does only what is missing, so it may be repeated.
+Status provision_owner(const std::string& socket_directory, int port, const Owner& owner);
+
+}  // namespace tide::control
