@@ -88,12 +88,22 @@ tide_feed_is_fenced(void)
 void
 tide_feed_check_fenced(void)
 {
-	if (likely(!tide_feed_is_fenced()))
-		return;
+	if (unlikely(tide_feed_is_fenced()))
+		tide_end_fenced("The feed says so.");
+}
+
+void
+tide_end_fenced(const char *who_says)
+{
+	/* Logged first: behind the signal, this process may not come to it. */
+	ereport(LOG,
+			(errmsg("this compute was fenced by a newer one"),
+			 errdetail("Its epoch is " UINT64_FORMAT ". %s", tide_settings.epoch, who_says)));
+	/* No backend of this server may go on: what it reads from its cache may be stale. */
 	if (IsUnderPostmaster)
 		kill(PostmasterPid, SIGQUIT);
 	ereport(FATAL,
 			(errcode(ERRCODE_ADMIN_SHUTDOWN),
-			 errmsg("this compute was fenced by a newer one"),
-			 errdetail("Its epoch is " UINT64_FORMAT ".", tide_settings.epoch)));
+			 errmsg("this compute was fenced by a newer one")));
+	pg_unreachable();
 }

@@ -19,7 +19,10 @@ extern uint64 tide_feed_throttle_us(void);
 /* The storage says that a newer compute exists. */
 extern bool tide_feed_is_fenced(void);
 
-/* FATAL, and the server's end, if fenced. */
+/* Ends the server, if fenced. */
 extern void tide_feed_check_fenced(void);
+
+/* A newer compute exists: logs it, ends the server and this process. */
+extern void tide_end_fenced(const char *who_says) pg_attribute_noreturn();
 
 #endif

@@ -3,7 +3,6 @@
  */
 #include "page_client.h"
 
-#include <signal.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -170,19 +169,6 @@ receive_all(void *bytes, size_t length)
 	return true;
 }
 
-static void
-fenced(const char *message)
-{
-	/* No backend of this server may go on: what it reads from its cache may be stale. */
-	if (IsUnderPostmaster)
-		kill(PostmasterPid, SIGQUIT);
-	ereport(FATAL,
-			(errcode(ERRCODE_ADMIN_SHUTDOWN),
-			 errmsg("this compute was fenced by a newer one"),
-			 errdetail("Its epoch is " UINT64_FORMAT ". The page store says: %s",
-					   tide_settings.epoch, message)));
-}
-
 /* The service's refusal. Returns only if asking again makes sense. */
 static Outcome
 receive_error(uint32 body_length)
@@ -199,7 +185,7 @@ receive_error(uint32 body_length)
 	client.busy = false;
 
 	if (error.code == TIDE_PS_ERR_STALE_EPOCH)
-		fenced(message);
+		tide_end_fenced(psprintf("The page store says: %s", message));
 	if (error.code == TIDE_PS_ERR_RETRY || error.code == TIDE_PS_ERR_WAIT_TIMEOUT)
 	{
 		trouble("%s", message);
