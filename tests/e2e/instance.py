@@ -173,8 +173,9 @@ class Instance:
 
     def postmaster(self, branch="main"):
         """The process id of a branch's PostgreSQL."""
-        for pid in self.find("postgres -D"):
-            if f":{branch}" in self.processes().get(pid, ""):
+        name = re.compile(r"cluster_name=\S*:" + re.escape(branch) + r"(\s|$)")
+        for pid, arguments in self.processes().items():
+            if "postgres -D" in arguments and name.search(arguments):
                 return pid
         return None
 
