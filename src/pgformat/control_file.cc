@@ -26,8 +26,8 @@ Result<ControlFile> parse_control_file(BytesView bytes) {
   }
   uint32_t crc = crc32c(bytes.first(offsetof(ControlFile, crc)));
   if (crc != file.crc) {
-    return Status(Code::kCorrupt, fmt::format("pg_control has checksum {:08X}, its content {:08X}",
-                                              file.crc, crc));
+    return Status(Code::kCorrupt,
+                  fmt::format("pg_control has checksum {:08X}, its content {:08X}", file.crc, crc));
   }
   if (file.catalog_version != kCatalogVersion) {
     return Status(Code::kInvalid, fmt::format("the cluster's catalog version is {}, not {}",
@@ -37,11 +37,13 @@ Result<ControlFile> parse_control_file(BytesView bytes) {
   if (file.block_size != kPageSize || file.wal_block_size != kWalPageSize ||
       file.wal_segment_size != kWalSegmentSize || file.relation_segment_blocks != 131072 ||
       file.max_align != 8 || file.float_format != 1234567.0) {
-    return Status(Code::kInvalid, "the cluster was made with other sizes than PostgreSQL's defaults")
-        .with_detail(fmt::format("Block size {}, WAL block size {}, WAL segment size {}, blocks per "
-                                 "relation segment {}.",
-                                 file.block_size, file.wal_block_size, file.wal_segment_size,
-                                 file.relation_segment_blocks))
+    return Status(Code::kInvalid,
+                  "the cluster was made with other sizes than PostgreSQL's defaults")
+        .with_detail(
+            fmt::format("Block size {}, WAL block size {}, WAL segment size {}, blocks per "
+                        "relation segment {}.",
+                        file.block_size, file.wal_block_size, file.wal_segment_size,
+                        file.relation_segment_blocks))
         .with_hint("Make the cluster with initdb's defaults (16 MB WAL segments).");
   }
   return file;

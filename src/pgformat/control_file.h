@@ -40,8 +40,13 @@ static_assert(sizeof(CheckPoint) == 88 && offsetof(CheckPoint, next_xid) == 24 &
               offsetof(CheckPoint, time) == 64 && offsetof(CheckPoint, oldest_active_xid) == 80);
 
 enum class ClusterState : uint32_t {
-  kStartup = 0, kShutDown = 1, kShutDownInRecovery = 2, kShuttingDown = 3, kInCrashRecovery = 4,
-  kInArchiveRecovery = 5, kInProduction = 6,
+  kStartup = 0,
+  kShutDown = 1,
+  kShutDownInRecovery = 2,
+  kShuttingDown = 3,
+  kInCrashRecovery = 4,
+  kInArchiveRecovery = 5,
+  kInProduction = 6,
 };
 
 /// pg_control of PostgreSQL 15, laid out as in the file.
@@ -103,9 +108,9 @@ Result<ControlFile> parse_control_file(BytesView bytes);
 void advance_next_xid(CheckPoint* checkpoint, uint32_t xid);
 /// Moves the multixact counters to at least these values, on their circles.
 void advance_next_multi(CheckPoint* checkpoint, uint32_t next_multi, uint32_t next_offset);
-/// Takes over what a checkpoint record says, by the rules of PostgreSQL's redo: counters exactly from
-/// a shutdown checkpoint, as minimum from an online one (whose next_oid is ignored: NEXTOID records
-/// are newer); horizons only forward. `redo` is the record's.
+/// Takes over what a checkpoint record says, by the rules of PostgreSQL's redo: counters exactly
+/// from a shutdown checkpoint, as minimum from an online one (whose next_oid is ignored: NEXTOID
+/// records are newer); horizons only forward. `redo` is the record's.
 void merge_checkpoint(CheckPoint* tracked, const CheckPoint& record, bool shutdown);
 
 }  // namespace tide::pgformat

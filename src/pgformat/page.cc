@@ -103,18 +103,24 @@ std::string slru_segment_name(uint32_t page) {
 
 std::string_view slru_directory(Slru slru) {
   switch (slru) {
-    case Slru::kClog: return "pg_xact";
-    case Slru::kMultixactOffsets: return "pg_multixact/offsets";
-    case Slru::kMultixactMembers: return "pg_multixact/members";
-    case Slru::kCommitTs: return "pg_commit_ts";
+    case Slru::kClog:
+      return "pg_xact";
+    case Slru::kMultixactOffsets:
+      return "pg_multixact/offsets";
+    case Slru::kMultixactMembers:
+      return "pg_multixact/members";
+    case Slru::kCommitTs:
+      return "pg_commit_ts";
   }
   return {};
 }
 
 bool slru_page_precedes(Slru slru, uint32_t a, uint32_t b) {
   switch (slru) {
-    case Slru::kClog: return page_precedes(a, b, kClogXidsPerPage, kFirstNormalXid, xid_precedes);
-    case Slru::kCommitTs: return page_precedes(a, b, kCommitTsPerPage, kFirstNormalXid, xid_precedes);
+    case Slru::kClog:
+      return page_precedes(a, b, kClogXidsPerPage, kFirstNormalXid, xid_precedes);
+    case Slru::kCommitTs:
+      return page_precedes(a, b, kCommitTsPerPage, kFirstNormalXid, xid_precedes);
     case Slru::kMultixactOffsets:
       return page_precedes(a, b, kOffsetsPerPage, kFirstMultiXact, multixact_precedes);
     case Slru::kMultixactMembers: {

@@ -45,7 +45,8 @@ Result<TransactionEnd> parse_transaction_end(const WalRecord& record) {
   end.time = reader.read<int64_t>();
   end.xid = record.xid();
   uint32_t flags = (record.info() & xact::kHasInfo) != 0 ? reader.read<uint32_t>() : 0;
-  if ((flags & ~kKnownFlags) != 0) return corrupt(fmt::format("unknown flags in xinfo {:X}", flags));
+  if ((flags & ~kKnownFlags) != 0)
+    return corrupt(fmt::format("unknown flags in xinfo {:X}", flags));
   if ((flags & kHasDatabase) != 0) {
     end.db = reader.read<uint32_t>();
     end.spc = reader.read<uint32_t>();

@@ -40,10 +40,10 @@ struct DroppedStats {
 /// A commit or abort record, of an ordinary or a prepared transaction. Views point into the record.
 struct TransactionEnd {
   bool committed = false;
-  bool prepared = false;    ///< COMMIT PREPARED or ROLLBACK PREPARED
-  uint32_t xid = 0;         ///< the transaction; for a prepared one not the record's own xid
-  int64_t time = 0;         ///< microseconds since 2000-01-01 UTC, as in the record
-  uint32_t db = 0;          ///< 0: not given
+  bool prepared = false;  ///< COMMIT PREPARED or ROLLBACK PREPARED
+  uint32_t xid = 0;       ///< the transaction; for a prepared one not the record's own xid
+  int64_t time = 0;       ///< microseconds since 2000-01-01 UTC, as in the record
+  uint32_t db = 0;        ///< 0: not given
   uint32_t spc = 0;
   PackedArray<uint32_t> subxids;
   PackedArray<FileNode> dropped_files;

@@ -43,8 +43,9 @@ class Decoder {
     if (rmgr >= kFirstCustomRmgr) {
       return Status(Code::kInvalid, fmt::format("{}: custom resource managers are not supported",
                                                 record_.describe()))
-          .with_hint("An extension wrote this record. Its pages could not be rebuilt: remove the "
-                     "extension from shared_preload_libraries.");
+          .with_hint(
+              "An extension wrote this record. Its pages could not be rebuilt: remove the "
+              "extension from shared_preload_libraries.");
     }
     xid_ = record_.xid();
     TIDE_TRY(decode_by_rmgr());
@@ -67,10 +68,14 @@ class Decoder {
 
   Status decode_by_rmgr() {
     switch (static_cast<Rmgr>(record_.rmgr())) {
-      case Rmgr::kXlog: return decode_xlog();
-      case Rmgr::kHeap: return decode_heap();
-      case Rmgr::kHeap2: return decode_heap2();
-      default: break;
+      case Rmgr::kXlog:
+        return decode_xlog();
+      case Rmgr::kHeap:
+        return decode_heap();
+      case Rmgr::kHeap2:
+        return decode_heap2();
+      default:
+        break;
     }
     for (const PageRmgr& known : kPageRmgrs) {
       if (!record_.is(known.rmgr)) continue;
@@ -79,23 +84,34 @@ class Decoder {
     }
     if (!record_.blocks().empty()) return corrupt("it must not name blocks");
     switch (static_cast<Rmgr>(record_.rmgr())) {
-      case Rmgr::kXact: return decode_xact();
-      case Rmgr::kSmgr: return decode_smgr();
-      case Rmgr::kClog: return decode_clog();
-      case Rmgr::kDatabase: return decode_database();
+      case Rmgr::kXact:
+        return decode_xact();
+      case Rmgr::kSmgr:
+        return decode_smgr();
+      case Rmgr::kClog:
+        return decode_clog();
+      case Rmgr::kDatabase:
+        return decode_database();
       case Rmgr::kTablespace:
         // Tablespaces are refused in SQL; an empty one leaves nothing to store.
         if (record_.info() != tablespace::kCreate && record_.info() != tablespace::kDrop) {
           return unknown();
         }
         return {};
-      case Rmgr::kMultixact: return decode_multixact();
-      case Rmgr::kRelmap: return decode_relmap();
-      case Rmgr::kStandby: return decode_standby();
-      case Rmgr::kCommitTs: return decode_commit_ts();
-      case Rmgr::kReplicationOrigin: return decode_replication_origin();
-      case Rmgr::kLogicalMessage: return decode_logical_message();
-      default: return unknown();
+      case Rmgr::kMultixact:
+        return decode_multixact();
+      case Rmgr::kRelmap:
+        return decode_relmap();
+      case Rmgr::kStandby:
+        return decode_standby();
+      case Rmgr::kCommitTs:
+        return decode_commit_ts();
+      case Rmgr::kReplicationOrigin:
+        return decode_replication_origin();
+      case Rmgr::kLogicalMessage:
+        return decode_logical_message();
+      default:
+        return unknown();
     }
   }
 
@@ -127,7 +143,8 @@ class Decoder {
         TIDE_TRY(check_read());
         return sink_.next_oid(oid);
       }
-      case xlog::kSwitch: return sink_.wal_switch();
+      case xlog::kSwitch:
+        return sink_.wal_switch();
       case xlog::kParameterChange: {
         ParameterChange change;
         change.max_connections = data_.read<int32_t>();
@@ -156,7 +173,8 @@ class Decoder {
         return corrupt("a compute ended a recovery, which must never happen")
             .with_detail("The end of a recovery begins another timeline of PostgreSQL.")
             .with_hint("Do not promote a standby or run recovery on a compute.");
-      default: return unknown();
+      default:
+        return unknown();
     }
   }
 
@@ -192,8 +210,8 @@ class Decoder {
     return sink_.vm_clear({vm, vm_block(heap_blocks[0])}, {heap_blocks, count}, flags);
   }
 
-  /// The pages of a record that concerns one heap block, and its map bits if the byte at `offset` of
-  /// the main data has `flag`.
+  /// The pages of a record that concerns one heap block, and its map bits if the byte at `offset`
+  /// of the main data has `flag`.
   Status heap_block(size_t offset, uint8_t flag, uint8_t vm_flags) {
     const BlockRef* block = record_.block(0);
     if (block == nullptr) return corrupt("it names no block 0");
@@ -207,16 +225,21 @@ class Decoder {
 
   Status decode_heap() {
     switch (record_.info() & heap::kOpMask) {
-      case heap::kInsert: return heap_block(2, kAllVisibleCleared, kVmValidBits);
-      case heap::kDelete: return heap_block(7, kAllVisibleCleared, kVmValidBits);
-      case heap::kLock: return heap_block(7, kAllFrozenCleared, kVmAllFrozen);
+      case heap::kInsert:
+        return heap_block(2, kAllVisibleCleared, kVmValidBits);
+      case heap::kDelete:
+        return heap_block(7, kAllVisibleCleared, kVmValidBits);
+      case heap::kLock:
+        return heap_block(7, kAllFrozenCleared, kVmAllFrozen);
       case heap::kUpdate:
-      case heap::kHotUpdate: return heap_update();
+      case heap::kHotUpdate:
+        return heap_update();
       case heap::kConfirm:
       case heap::kInplace:
       case heap::kTruncate:  // for logical decoding only; names no block
         return pages();
-      default: return unknown();
+      default:
+        return unknown();
     }
   }
 
@@ -241,8 +264,10 @@ class Decoder {
 
   Status decode_heap2() {
     switch (record_.info() & heap::kOpMask) {
-      case heap2::kMultiInsert: return heap_block(0, kAllVisibleCleared, kVmValidBits);
-      case heap2::kLockUpdated: return heap_block(7, kAllFrozenCleared, kVmAllFrozen);
+      case heap2::kMultiInsert:
+        return heap_block(0, kAllVisibleCleared, kVmValidBits);
+      case heap2::kLockUpdated:
+        return heap_block(7, kAllFrozenCleared, kVmAllFrozen);
       case heap2::kPrune:
       case heap2::kVacuum:
       case heap2::kFreezePage:
@@ -250,7 +275,8 @@ class Decoder {
       case heap2::kNewCid:   // for logical decoding only; names no block
       case heap2::kRewrite:  // likewise: a mapping file for slots
         return pages();
-      default: return unknown();
+      default:
+        return unknown();
     }
   }
 
@@ -259,16 +285,20 @@ class Decoder {
       case xact::kCommit:
       case xact::kCommitPrepared:
       case xact::kAbort:
-      case xact::kAbortPrepared: return transaction_end();
-      case xact::kPrepare: return prepare();
+      case xact::kAbortPrepared:
+        return transaction_end();
+      case xact::kPrepare:
+        return prepare();
       case xact::kAssignment: {
         note_xid(data_.read<uint32_t>());
         auto count = data_.read<int32_t>();
         for (int32_t i = 0; i < count && !data_.failed(); ++i) note_xid(data_.read<uint32_t>());
         return check_read();
       }
-      case xact::kInvalidations: return {};
-      default: return unknown();
+      case xact::kInvalidations:
+        return {};
+      default:
+        return unknown();
     }
   }
 
@@ -359,7 +389,8 @@ class Decoder {
         }
         return sink_.rel_truncate(rel, blocks, flags);
       }
-      default: return unknown();
+      default:
+        return unknown();
     }
   }
 
@@ -375,7 +406,8 @@ class Decoder {
         TIDE_TRY(check_read());
         return sink_.clog_truncate(page, oldest_xid, oldest_xid_db);
       }
-      default: return unknown();
+      default:
+        return unknown();
     }
   }
 
@@ -390,7 +422,8 @@ class Decoder {
         TIDE_TRY(check_read());
         return sink_.commit_ts_truncate(page, oldest_xid);
       }
-      default: return unknown();
+      default:
+        return unknown();
     }
   }
 
@@ -418,7 +451,8 @@ class Decoder {
         TIDE_TRY(check_read());
         return sink_.db_drop(db, tablespaces);
       }
-      default: return unknown();
+      default:
+        return unknown();
     }
   }
 
@@ -437,7 +471,8 @@ class Decoder {
         create.multi = data_.read<uint32_t>();
         create.offset = data_.read<uint32_t>();
         auto count = data_.read<int32_t>();
-        if (count < 0 || data_.remaining() != static_cast<size_t>(count) * sizeof(MultixactMember)) {
+        if (count < 0 ||
+            data_.remaining() != static_cast<size_t>(count) * sizeof(MultixactMember)) {
           return corrupt(fmt::format("{} members in {} bytes", count, data_.remaining()));
         }
         std::vector<MultixactMember> members(static_cast<size_t>(count));
@@ -460,7 +495,8 @@ class Decoder {
         TIDE_TRY(check_read());
         return sink_.multixact_truncate(truncate);
       }
-      default: return unknown();
+      default:
+        return unknown();
     }
   }
 
@@ -480,9 +516,12 @@ class Decoder {
   Status decode_standby() {
     switch (record_.info()) {
       case standby::kLock:
-      case standby::kInvalidations: return {};
-      case standby::kRunningXacts: break;
-      default: return unknown();
+      case standby::kInvalidations:
+        return {};
+      case standby::kRunningXacts:
+        break;
+      default:
+        return unknown();
     }
     RunningXacts running;
     running.xid_count = data_.read<uint32_t>();
@@ -511,7 +550,8 @@ class Decoder {
         TIDE_TRY(check_read());
         return sink_.replication_origin_drop(id);
       }
-      default: return unknown();
+      default:
+        return unknown();
     }
   }
 

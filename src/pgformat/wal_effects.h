@@ -46,7 +46,8 @@ struct MultixactTruncate {
     uint32_t previous = end_multi == kFirstMultiXact ? 0xFFFFFFFFU : end_multi - 1;
     return multixact_offsets_page(previous);
   }
-  /// True for the members segments [segment of begin_offset, segment of end_offset), on their circle.
+  /// True for the members segments [segment of begin_offset, segment of end_offset), on their
+  /// circle.
   bool removes_members_segment(uint32_t segment) const;
 };
 
@@ -79,15 +80,16 @@ struct LogicalMessage {
   BytesView body;
 };
 
-/// What a store of pages must do for one record. Everything a record calls belongs together and takes
-/// effect at record.end(). Arguments are valid during the call only.
+/// What a store of pages must do for one record. Everything a record calls belongs together and
+/// takes effect at record.end(). Arguments are valid during the call only.
 ///
 /// No method has a default: a kind of effect that a store forgets must not compile.
 class EffectSink {
  public:
   virtual ~EffectSink() = default;
 
-  // -- Pages. A block at or behind the end of its fork extends it; blocks in between become zeros, a
+  // -- Pages. A block at or behind the end of its fork extends it; blocks in between become zeros,
+  // a
   //    fork that is unknown comes into being.
 
   /// Redo of the record changes this page: keep the raw record. With `will_init` the page's older
@@ -96,8 +98,8 @@ class EffectSink {
   /// The page's whole new content, kPageSize bytes, with pd_lsn set (all zeros for a new page).
   virtual Status page_image(const PageTag& tag, BytesView page) = 0;
   /// Clears `flags` of one or two heap blocks on a visibility-map page, which no block reference
-  /// names: vm_clear_bits() for each, then pd_lsn = record end unless the page is new. A fork or page
-  /// that does not exist stays so.
+  /// names: vm_clear_bits() for each, then pd_lsn = record end unless the page is new. A fork or
+  /// page that does not exist stays so.
   virtual Status vm_clear(const PageTag& vm_page, std::span<const uint32_t> heap_blocks,
                           uint8_t flags) = 0;
 
@@ -129,7 +131,8 @@ class EffectSink {
   virtual Status commit_timestamps(std::span<const uint32_t> xids, CommitTimestamp timestamp) = 0;
   virtual Status clog_zero_page(uint32_t page) = 0;
   /// Removes segments by slru_segment_is_removable(); oldestXid and its database advance.
-  virtual Status clog_truncate(uint32_t cutoff_page, uint32_t oldest_xid, uint32_t oldest_xid_db) = 0;
+  virtual Status clog_truncate(uint32_t cutoff_page, uint32_t oldest_xid,
+                               uint32_t oldest_xid_db) = 0;
   virtual Status commit_ts_zero_page(uint32_t page) = 0;
   virtual Status commit_ts_truncate(uint32_t cutoff_page, uint32_t oldest_xid) = 0;
   /// offsets[multi], offsets[next_multi()], the members; an offsets page that does not exist yet
@@ -168,11 +171,11 @@ class EffectSink {
 
 /// Calls `sink` for every effect of the record, and stops at the first error.
 ///
-/// kCorrupt, naming record and position: a resource manager or operation that PostgreSQL 15 does not
-/// have, data of the wrong length, block references where none belong, a second timeline. kInvalid: a
-/// custom resource manager. Nothing is ever skipped silently; kinds of records without any effect on
-/// stored state (locks, invalidations, logical-decoding hints, tablespaces, whose use is refused) are
-/// listed in docs/formats/wal-effects.md.
+/// kCorrupt, naming record and position: a resource manager or operation that PostgreSQL 15 does
+/// not have, data of the wrong length, block references where none belong, a second timeline.
+/// kInvalid: a custom resource manager. Nothing is ever skipped silently; kinds of records without
+/// any effect on stored state (locks, invalidations, logical-decoding hints, tablespaces, whose use
+/// is refused) are listed in docs/formats/wal-effects.md.
 Status decode_effects(const WalRecord& record, EffectSink& sink);
 
 }  // namespace tide::pgformat

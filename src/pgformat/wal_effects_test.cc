@@ -25,9 +25,9 @@ class ModelStore : public EffectSink {
   CheckPoint counters;
   CheckPoint before_shutdown;  ///< counters as tracked when the last shutdown checkpoint arrived
   ControlFile parameters;
-  std::map<PageTag, Page> images;         ///< pages whose last change was an image
+  std::map<PageTag, Page> images;  ///< pages whose last change was an image
   std::map<PageTag, std::set<uint32_t>> vm_cleared;
-  std::map<PageTag, Page> vm;             ///< rebuilt from VISIBLE records and vm_clear
+  std::map<PageTag, Page> vm;  ///< rebuilt from VISIBLE records and vm_clear
   std::set<PageTag> vm_images;
   std::set<RelFork> relations;
   std::map<std::pair<Slru, uint32_t>, Page> slru;
@@ -261,8 +261,8 @@ class ModelStore : public EffectSink {
   Status logical_message(const LogicalMessage& message) override {
     ++calls["logical_message"];
     if (message.body.size() < 100) {
-      last_message = fmt::format("{}:{}:{}", message.prefix, as_chars(message.body),
-                                 message.transactional);
+      last_message =
+          fmt::format("{}:{}:{}", message.prefix, as_chars(message.body), message.transactional);
     } else {
       EXPECT_EQ(message.body.size(), 20'000'000U);
     }
@@ -326,7 +326,8 @@ void expect_slru_equal(const TestCluster& cluster, const ModelStore& model, Slru
 TEST(RealEffectsTest, EffectsRebuildWhatPostgresKeeps) {
   if (!postgres_is_installed()) GTEST_SKIP() << "PostgreSQL 15 is not installed";
   TestCluster cluster;
-  ASSERT_TRUE(cluster.init("wal_level=logical\ntrack_commit_timestamp=on\nmax_prepared_transactions=10\n"));
+  ASSERT_TRUE(
+      cluster.init("wal_level=logical\ntrack_commit_timestamp=on\nmax_prepared_transactions=10\n"));
   ASSERT_TRUE(cluster.start());
   ASSERT_TRUE(cluster.sql(kWorkload));
   // Many transactions, so that ids and multixacts fill more than a page.
@@ -352,11 +353,14 @@ VACUUM (FREEZE) copied;
 SELECT count(*) FROM (SELECT * FROM copied WHERE x % 500 = 0 FOR SHARE) x;
 )SQL"));
   std::string roots;
-  ASSERT_TRUE(cluster.sql("SELECT array_agg(external_id || ' ' || remote_lsn) FROM "
-                          "pg_replication_origin_status;", &roots));
+  ASSERT_TRUE(
+      cluster.sql("SELECT array_agg(external_id || ' ' || remote_lsn) FROM "
+                  "pg_replication_origin_status;",
+                  &roots));
   ASSERT_TRUE(cluster.stop());
 
   ModelStore model;
+  uint8_t image_kinds = 0;
   std::string wal = cluster.all_wal(1);
   WalReader reader({.start = Lsn(kWalSegmentSize)});
   WalRecord record;
@@ -373,7 +377,10 @@ SELECT count(*) FROM (SELECT * FROM copied WHERE x % 500 = 0 FOR SHARE) x;
     Status decoded = decode_effects(record, model);
     ASSERT_TRUE(decoded.ok()) << decoded.to_string();
     set_visible(record, &model);
+    for (const BlockRef& block : record.blocks()) image_kinds |= block.image_info;
   }
+  EXPECT_EQ(image_kinds & kImageCompressed,
+            kImageCompressed);  // images of all three kinds were read
   ASSERT_TRUE(reader.ended());
 
   auto control = parse_control_file(as_bytes(cluster.control_file()));
@@ -410,7 +417,8 @@ SELECT count(*) FROM (SELECT * FROM copied WHERE x % 500 = 0 FOR SHARE) x;
   }
   EXPECT_FALSE(model.relmaps.empty());
   for (const auto& [place, map] : model.relmaps) {
-    std::string path = place.second == 0 ? std::string("/global") : fmt::format("/base/{}", place.second);
+    std::string path =
+        place.second == 0 ? std::string("/global") : fmt::format("/base/{}", place.second);
     EXPECT_EQ(map, read_whole_file(cluster.data() + path + "/pg_filenode.map")) << path;
   }
   for (auto [spc, db] : model.databases) {
@@ -435,7 +443,8 @@ SELECT count(*) FROM (SELECT * FROM copied WHERE x % 500 = 0 FOR SHARE) x;
     ++compared;
     const std::byte* disk = as_bytes(file).data() + offset;
     size_t upper = page_upper(page.data());
-    EXPECT_TRUE(std::equal(page.begin() + 10, page.begin() + 20, disk + 10)) << fmt::format("{}", tag);
+    EXPECT_TRUE(std::equal(page.begin() + 10, page.begin() + 20, disk + 10))
+        << fmt::format("{}", tag);
     EXPECT_TRUE(std::equal(page.begin() + static_cast<long>(upper),
                            page.begin() + static_cast<long>(special), disk + upper))
         << fmt::format("{}", tag);
@@ -468,13 +477,36 @@ SELECT count(*) FROM (SELECT * FROM copied WHERE x % 500 = 0 FOR SHARE) x;
   EXPECT_TRUE(std::is_sorted(model.commit_times.begin(), model.commit_times.end()));
   int64_t now = time(nullptr);
   EXPECT_LT(std::abs(model.commit_times.back() / 1'000'000 - now), 3600);
-  for (const char* call :
-       {"page_record", "page_image", "vm_clear", "vm_clear_frozen", "rel_create", "rel_truncate",
-        "rel_drop", "db_create", "db_copy", "db_drop", "relmap_update", "committed", "aborted",
-        "clog_zero_page", "multixact_create", "multixact_zero_offsets", "multixact_zero_members",
-        "twophase_put", "twophase_delete", "next_oid", "online_checkpoint", "shutdown_checkpoint",
-        "running_xacts", "parameter_change", "origin_set", "origin_drop", "logical_message",
-        "restore_point", "wal_switch", "commit_ts_zero_page"}) {
+  for (const char* call : {"page_record",
+                           "page_image",
+                           "vm_clear",
+                           "vm_clear_frozen",
+                           "rel_create",
+                           "rel_truncate",
+                           "rel_drop",
+                           "db_create",
+                           "db_copy",
+                           "db_drop",
+                           "relmap_update",
+                           "committed",
+                           "aborted",
+                           "clog_zero_page",
+                           "multixact_create",
+                           "multixact_zero_offsets",
+                           "multixact_zero_members",
+                           "twophase_put",
+                           "twophase_delete",
+                           "next_oid",
+                           "online_checkpoint",
+                           "shutdown_checkpoint",
+                           "running_xacts",
+                           "parameter_change",
+                           "origin_set",
+                           "origin_drop",
+                           "logical_message",
+                           "restore_point",
+                           "wal_switch",
+                           "commit_ts_zero_page"}) {
     EXPECT_GT(model.calls[call], 0U) << call;
   }
 }
@@ -606,14 +638,14 @@ TEST(EffectsTest, PreparedCommitFindsItsTransactionBehindEverything) {
   RecordMaker maker(1, xact::kCommitPrepared | xact::kHasInfo, 0);
   maker.raw(std::string("\xFD\x07\x00", 3));  // origin 7
   maker.main(int64_t{1000}).main(uint32_t{0x1FF & ~(1U << 6)});
-  maker.main(uint32_t{5}).main(uint32_t{1663});                                   // database
-  maker.main(int32_t{2}).main(uint32_t{1001}).main(uint32_t{1002});              // subtransactions
-  maker.main(int32_t{1}).main(FileNode{1663, 5, 77});                            // files
-  maker.main(int32_t{1}).main(DroppedStats{2, 5, 77});                           // statistics
-  maker.main(int32_t{1}).main(uint64_t{1}).main(uint64_t{2});                    // invalidations
-  maker.main(uint32_t{1000});                                                    // the transaction
+  maker.main(uint32_t{5}).main(uint32_t{1663});                      // database
+  maker.main(int32_t{2}).main(uint32_t{1001}).main(uint32_t{1002});  // subtransactions
+  maker.main(int32_t{1}).main(FileNode{1663, 5, 77});                // files
+  maker.main(int32_t{1}).main(DroppedStats{2, 5, 77});               // statistics
+  maker.main(int32_t{1}).main(uint64_t{1}).main(uint64_t{2});        // invalidations
+  maker.main(uint32_t{1000});                                        // the transaction
   maker.main('g').main('i').main('d').main('\0');
-  maker.main(uint64_t{0xAB}).main(int64_t{2000});                                // origin, unaligned
+  maker.main(uint64_t{0xAB}).main(int64_t{2000});  // origin, unaligned
   ModelStore model;
   model.twophase[1000] = "state";
   Status status = decode(maker, &model);
@@ -688,8 +720,8 @@ TEST(PglzTest, RefusesDamagedInput) {
     (void)pglz_decompress(input, output.data(), output.size());
   }
   // "ab" then a match of 18 + 4 bytes at distance 2.
-  std::vector<std::byte> input = {std::byte{4}, std::byte{'a'}, std::byte{'b'},
-                                  std::byte{0x0F}, std::byte{2}, std::byte{4}};
+  std::vector<std::byte> input = {std::byte{4},    std::byte{'a'}, std::byte{'b'},
+                                  std::byte{0x0F}, std::byte{2},   std::byte{4}};
   ASSERT_TRUE(pglz_decompress(input, output.data(), 24));
   EXPECT_EQ(as_chars(BytesView(output).first(24)), "abababababababababababab");
   EXPECT_FALSE(pglz_decompress(input, output.data(), 25));

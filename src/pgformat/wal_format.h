@@ -54,10 +54,28 @@ constexpr uint64_t max_align(uint64_t value) { return (value + 7) & ~uint64_t{7}
 
 /// Resource managers.
 enum class Rmgr : uint8_t {
-  kXlog = 0, kXact = 1, kSmgr = 2, kClog = 3, kDatabase = 4, kTablespace = 5, kMultixact = 6,
-  kRelmap = 7, kStandby = 8, kHeap2 = 9, kHeap = 10, kBtree = 11, kHash = 12, kGin = 13,
-  kGist = 14, kSequence = 15, kSpgist = 16, kBrin = 17, kCommitTs = 18, kReplicationOrigin = 19,
-  kGeneric = 20, kLogicalMessage = 21,
+  kXlog = 0,
+  kXact = 1,
+  kSmgr = 2,
+  kClog = 3,
+  kDatabase = 4,
+  kTablespace = 5,
+  kMultixact = 6,
+  kRelmap = 7,
+  kStandby = 8,
+  kHeap2 = 9,
+  kHeap = 10,
+  kBtree = 11,
+  kHash = 12,
+  kGin = 13,
+  kGist = 14,
+  kSequence = 15,
+  kSpgist = 16,
+  kBrin = 17,
+  kCommitTs = 18,
+  kReplicationOrigin = 19,
+  kGeneric = 20,
+  kLogicalMessage = 21,
 };
 inline constexpr uint8_t kRmgrCount = 22;
 inline constexpr uint8_t kFirstCustomRmgr = 128;
@@ -68,20 +86,34 @@ std::string_view rmgr_name(uint8_t rmgr);
 /// Operations by resource manager (the high four bits of a record's info).
 namespace xlog {
 enum Op : uint8_t {
-  kCheckpointShutdown = 0x00, kCheckpointOnline = 0x10, kNoop = 0x20, kNextOid = 0x30,
-  kSwitch = 0x40, kBackupEnd = 0x50, kParameterChange = 0x60, kRestorePoint = 0x70,
-  kFpwChange = 0x80, kEndOfRecovery = 0x90, kFpiForHint = 0xA0, kFpi = 0xB0,
+  kCheckpointShutdown = 0x00,
+  kCheckpointOnline = 0x10,
+  kNoop = 0x20,
+  kNextOid = 0x30,
+  kSwitch = 0x40,
+  kBackupEnd = 0x50,
+  kParameterChange = 0x60,
+  kRestorePoint = 0x70,
+  kFpwChange = 0x80,
+  kEndOfRecovery = 0x90,
+  kFpiForHint = 0xA0,
+  kFpi = 0xB0,
   kOverwriteContrecord = 0xD0,
 };
 }
 namespace xact {
 enum Op : uint8_t {
-  kCommit = 0x00, kPrepare = 0x10, kAbort = 0x20, kCommitPrepared = 0x30, kAbortPrepared = 0x40,
-  kAssignment = 0x50, kInvalidations = 0x60,
+  kCommit = 0x00,
+  kPrepare = 0x10,
+  kAbort = 0x20,
+  kCommitPrepared = 0x30,
+  kAbortPrepared = 0x40,
+  kAssignment = 0x50,
+  kInvalidations = 0x60,
 };
 inline constexpr uint8_t kOpMask = 0x70;
 inline constexpr uint8_t kHasInfo = 0x80;
-}
+}  // namespace xact
 namespace smgr {
 enum Op : uint8_t { kCreate = 0x10, kTruncate = 0x20 };
 }
@@ -95,7 +127,12 @@ namespace tablespace {
 enum Op : uint8_t { kCreate = 0x00, kDrop = 0x10 };
 }
 namespace multixact {
-enum Op : uint8_t { kZeroOffsetsPage = 0x00, kZeroMembersPage = 0x10, kCreate = 0x20, kTruncate = 0x30 };
+enum Op : uint8_t {
+  kZeroOffsetsPage = 0x00,
+  kZeroMembersPage = 0x10,
+  kCreate = 0x20,
+  kTruncate = 0x30
+};
 }
 namespace relmap {
 enum Op : uint8_t { kUpdate = 0x00 };
@@ -105,18 +142,30 @@ enum Op : uint8_t { kLock = 0x00, kRunningXacts = 0x10, kInvalidations = 0x20 };
 }
 namespace heap2 {
 enum Op : uint8_t {
-  kRewrite = 0x00, kPrune = 0x10, kVacuum = 0x20, kFreezePage = 0x30, kVisible = 0x40,
-  kMultiInsert = 0x50, kLockUpdated = 0x60, kNewCid = 0x70,
+  kRewrite = 0x00,
+  kPrune = 0x10,
+  kVacuum = 0x20,
+  kFreezePage = 0x30,
+  kVisible = 0x40,
+  kMultiInsert = 0x50,
+  kLockUpdated = 0x60,
+  kNewCid = 0x70,
 };
 }
 namespace heap {
 enum Op : uint8_t {
-  kInsert = 0x00, kDelete = 0x10, kUpdate = 0x20, kTruncate = 0x30, kHotUpdate = 0x40,
-  kConfirm = 0x50, kLock = 0x60, kInplace = 0x70,
+  kInsert = 0x00,
+  kDelete = 0x10,
+  kUpdate = 0x20,
+  kTruncate = 0x30,
+  kHotUpdate = 0x40,
+  kConfirm = 0x50,
+  kLock = 0x60,
+  kInplace = 0x70,
 };
 inline constexpr uint8_t kOpMask = 0x70;  ///< also of heap2
 inline constexpr uint8_t kInitPage = 0x80;
-}
+}  // namespace heap
 namespace commit_ts {
 enum Op : uint8_t { kZeroPage = 0x00, kTruncate = 0x10 };
 }

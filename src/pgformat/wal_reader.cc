@@ -88,7 +88,8 @@ Result<WalReader::Step> WalReader::read_page_header() {
       ended_ = true;
       return Step::kEnded;
     }
-    return corrupt(at, fmt::format("page magic is {:04X}, not {:04X}", header.magic, kWalPageMagic));
+    return corrupt(at,
+                   fmt::format("page magic is {:04X}, not {:04X}", header.magic, kWalPageMagic));
   }
   if ((header.info & ~kPageAllFlags) != 0 || ((header.info & kPageLongHeader) != 0) != is_long) {
     return corrupt(at, fmt::format("page flags are {:04X}", header.info));
@@ -176,9 +177,9 @@ Result<WalReader::Step> WalReader::assemble() {
         return corrupt(page, fmt::format("the record at {} is not continued here", record_start_));
       }
       if (page_remaining_ != record_length_ - assembled_.size()) {
-        return corrupt(page, fmt::format("{} bytes of the record at {} remain, the page says {}",
-                                         record_length_ - assembled_.size(), record_start_,
-                                         page_remaining_));
+        return corrupt(
+            page, fmt::format("{} bytes of the record at {} remain, the page says {}",
+                              record_length_ - assembled_.size(), record_start_, page_remaining_));
       }
     }
     uint64_t on_page = kWalPageSize - buffer_lsn_.value() % kWalPageSize;
@@ -208,8 +209,9 @@ Result<std::optional<WalRecordView>> WalReader::finish(BytesView bytes) {
     // {header, main data header, overwritten_lsn, time}
     if (!is_xlog || op != xlog::kOverwriteContrecord || bytes.size() < kRecordHeaderSize + 2 + 16 ||
         load<uint64_t>(bytes.data() + kRecordHeaderSize + 2) != overwritten_.value()) {
-      return corrupt(record_start_, fmt::format("expected the note that overwrites the record at {}",
-                                                overwritten_));
+      return corrupt(
+          record_start_,
+          fmt::format("expected the note that overwrites the record at {}", overwritten_));
     }
     overwritten_ = Lsn();
   }

@@ -20,8 +20,8 @@ struct WalRecordView {
 
 /// Cuts a stream of WAL bytes into records, with all checks that PostgreSQL itself makes.
 ///
-/// Bytes come in by feed() in pieces of any size, contiguous from `start`; records come out by next().
-/// No I/O, one thread. After an error or ended() only seek() helps.
+/// Bytes come in by feed() in pieces of any size, contiguous from `start`; records come out by
+/// next(). No I/O, one thread. After an error or ended() only seek() helps.
 class WalReader {
  public:
   enum class PrevCheck {
@@ -33,7 +33,8 @@ class WalReader {
     /// LSN of the first byte that will be fed: a record's first byte, or the page boundary in front
     /// of it (a normalized LSN; then the page's header comes first).
     Lsn start;
-    /// Start of the record before `start`; 0 if unknown: the first record is then checked as kOrdered.
+    /// Start of the record before `start`; 0 if unknown: the first record is then checked as
+    /// kOrdered.
     Lsn prev;
     PrevCheck prev_check = PrevCheck::kStrict;
     /// Compared with the system id in long page headers unless 0.
@@ -53,14 +54,15 @@ class WalReader {
   void feed(BytesView bytes);
 
   /// The next complete record. Nothing: feed more, or ended(). kCorrupt: the bytes at the named
-  /// position are no WAL (for a caller that adopts the WAL of a dead compute just the end: PostgreSQL
-  /// leaves torn records and, in recycled segments, old pages behind; take valid_end()).
+  /// position are no WAL (for a caller that adopts the WAL of a dead compute just the end:
+  /// PostgreSQL leaves torn records and, in recycled segments, old pages behind; take valid_end()).
   Result<std::optional<WalRecordView>> next();
 
-  /// True once next() met zeros where a record or page should begin: nothing was ever written there.
+  /// True once next() met zeros where a record or page should begin: nothing was ever written
+  /// there.
   bool ended() const { return ended_; }
-  /// End of the last record that next() returned (before the first: the start), normalized. Behind an
-  /// XLOG_SWITCH this is the next segment's start, even if the padding has not been fed.
+  /// End of the last record that next() returned (before the first: the start), normalized. Behind
+  /// an XLOG_SWITCH this is the next segment's start, even if the padding has not been fed.
   Lsn valid_end() const { return valid_end_; }
   /// Start of that record, the xl_prev of whatever follows; 0 if unknown.
   Lsn last_record() const { return prev_; }

@@ -15,7 +15,8 @@
 namespace tide::pgformat {
 namespace {
 
-/// Writes records as PostgreSQL would, page headers and all, into one string that begins at `begin`.
+/// Writes records as PostgreSQL would, page headers and all, into one string that begins at
+/// `begin`.
 class WalWriter {
  public:
   explicit WalWriter(Lsn begin) : begin_(begin), at_(begin) {}
@@ -32,8 +33,8 @@ class WalWriter {
     header.prev = prev_.value();
     header.info = op;
     uint32_t crc = crc32c_extend(kCrc32cInit, as_bytes(body));
-    header.crc = crc32c_finish(
-        crc32c_extend(crc, {reinterpret_cast<const std::byte*>(&header), 20}));
+    header.crc =
+        crc32c_finish(crc32c_extend(crc, {reinterpret_cast<const std::byte*>(&header), 20}));
     std::string record;
     append(record, header);
     record += body;
@@ -278,8 +279,7 @@ TEST(WalReaderTest, OverwrittenRecordIsLeftOut) {
   header.prev = kept.value();
   header.info = xlog::kOverwriteContrecord;
   uint32_t crc = crc32c_extend(kCrc32cInit, as_bytes(note));
-  header.crc =
-      crc32c_finish(crc32c_extend(crc, {reinterpret_cast<const std::byte*>(&header), 20}));
+  header.crc = crc32c_finish(crc32c_extend(crc, {reinterpret_cast<const std::byte*>(&header), 20}));
   std::string record;
   append(record, header);
   Lsn noted = writer.put(record + note);
@@ -333,25 +333,26 @@ DumpLine dump_line(const WalRecord& record) {
     images += block.image.size();
     const RelFork& rel = block.tag.rel;
     std::string fork = rel.fork == Fork::kMain ? "" : fmt::format(" fork {}", fork_name(rel.fork));
-    line.tail += fmt::format(", blkref #{}: rel {}/{}/{}{} blk {}", block.id, rel.spc, rel.db, rel.rel,
-                             fork, block.tag.block);
+    line.tail += fmt::format(", blkref #{}: rel {}/{}/{}{} blk {}", block.id, rel.spc, rel.db,
+                             rel.rel, fork, block.tag.block);
     if (block.has_image) line.tail += block.apply_image ? " FPW" : " FPW for WAL verification";
   }
   auto lsn = [](Lsn lsn) {
     return fmt::format("{:X}/{:08X}", lsn.value() >> 32, lsn.value() & 0xFFFFFFFF);
   };
-  line.head = fmt::format("rmgr: {:<11} len (rec/tot): {:6}/{:6}, tx: {:10}, lsn: {}, prev {}, desc: ",
-                          rmgr_name(record.rmgr()), record.bytes().size() - images,
-                          record.bytes().size(), record.xid(), lsn(record.start()),
-                          lsn(record.prev()));
+  line.head =
+      fmt::format("rmgr: {:<11} len (rec/tot): {:6}/{:6}, tx: {:10}, lsn: {}, prev {}, desc: ",
+                  rmgr_name(record.rmgr()), record.bytes().size() - images, record.bytes().size(),
+                  record.xid(), lsn(record.start()), lsn(record.prev()));
   return line;
 }
 
 TEST(RealWalTest, EveryRecordIsReadAsPgWaldumpReadsIt) {
   if (!postgres_is_installed()) GTEST_SKIP() << "PostgreSQL 15 is not installed";
   TestCluster cluster;
-  ASSERT_TRUE(cluster.init("wal_level=logical\ntrack_commit_timestamp=on\nmax_prepared_transactions=10\n"
-                           "wal_log_hints=on\n"));
+  ASSERT_TRUE(
+      cluster.init("wal_level=logical\ntrack_commit_timestamp=on\nmax_prepared_transactions=10\n"
+                   "wal_log_hints=on\n"));
   ASSERT_TRUE(cluster.start());
   ASSERT_TRUE(cluster.sql(kWorkload));
   ASSERT_TRUE(cluster.crash());  // leaves an end that no shutdown has tidied up

@@ -16,10 +16,11 @@ constexpr uint8_t kIdTopXid = 252;
 constexpr uint8_t kForkMask = 0x0F;
 
 constexpr std::array<std::string_view, kRmgrCount> kRmgrNames = {
-    "XLOG",   "Transaction", "Storage", "CLOG",  "Database", "Tablespace", "MultiXact",
-    "RelMap", "Standby",     "Heap2",   "Heap",  "Btree",    "Hash",       "Gin",
-    "Gist",   "Sequence",    "SPGist",  "BRIN",  "CommitTs", "ReplicationOrigin",
-    "Generic", "LogicalMessage"};
+    "XLOG",       "Transaction",   "Storage", "CLOG",     "Database",
+    "Tablespace", "MultiXact",     "RelMap",  "Standby",  "Heap2",
+    "Heap",       "Btree",         "Hash",    "Gin",      "Gist",
+    "Sequence",   "SPGist",        "BRIN",    "CommitTs", "ReplicationOrigin",
+    "Generic",    "LogicalMessage"};
 
 /// Why the image's sizes contradict its flags; empty if they do not.
 std::string_view check_image(uint8_t info, size_t length, uint16_t hole_offset,
@@ -121,8 +122,8 @@ Status WalRecord::parse(const WalRecordView& view) {
       block.apply_image = (block.image_info & kImageApply) != 0;
       if ((block.image_info & kImageHasHole) != 0) {
         bool compressed = (block.image_info & kImageCompressed) != 0;
-        block.hole_length = compressed ? reader.read<uint16_t>()
-                                       : static_cast<uint16_t>(kPageSize - image_length);
+        block.hole_length =
+            compressed ? reader.read<uint16_t>() : static_cast<uint16_t>(kPageSize - image_length);
       }
       std::string_view problem =
           check_image(block.image_info, image_length, block.hole_offset, block.hole_length);
@@ -195,12 +196,14 @@ Status restore_image(const BlockRef& block, std::byte* page) {
     if ((block.image_info & kImagePglz) != 0) {
       whole = pglz_decompress(block.image, unpacked.data(), stored);
     } else if ((block.image_info & kImageLz4) != 0) {
-      int size = LZ4_decompress_safe(reinterpret_cast<const char*>(block.image.data()),
-                                     reinterpret_cast<char*>(unpacked.data()),
-                                     static_cast<int>(block.image.size()), static_cast<int>(stored));
+      int size =
+          LZ4_decompress_safe(reinterpret_cast<const char*>(block.image.data()),
+                              reinterpret_cast<char*>(unpacked.data()),
+                              static_cast<int>(block.image.size()), static_cast<int>(stored));
       whole = size >= 0 && static_cast<size_t>(size) == stored;
     } else {
-      whole = ZSTD_decompress(unpacked.data(), stored, block.image.data(), block.image.size()) == stored;
+      whole = ZSTD_decompress(unpacked.data(), stored, block.image.data(), block.image.size()) ==
+              stored;
     }
     if (!whole) {
       return Status(Code::kCorrupt, fmt::format("image of {} cannot be decompressed", block.tag))

@@ -33,10 +33,10 @@ inline constexpr uint8_t kImageCompressed = kImagePglz | kImageLz4 | kImageZstd;
 struct BlockRef {
   uint8_t id;
   uint8_t flags;
-  uint8_t image_info;    ///< 0 without an image
-  bool has_image;        ///< of any kind; only an image to be applied is the page's new content
-  bool apply_image;      ///< false for an image that is there for a consistency check only
-  bool will_init;        ///< redo does not look at the page's old content
+  uint8_t image_info;  ///< 0 without an image
+  bool has_image;      ///< of any kind; only an image to be applied is the page's new content
+  bool apply_image;    ///< false for an image that is there for a consistency check only
+  bool will_init;      ///< redo does not look at the page's old content
   uint16_t hole_offset;
   uint16_t hole_length;
   PageTag tag;
@@ -47,14 +47,14 @@ struct BlockRef {
   bool replaces_page() const { return will_init || apply_image; }
 };
 
-/// A record taken apart. Views point into the bytes given to parse(), which must outlive them. Meant
-/// to be reused: parse() allocates nothing.
+/// A record taken apart. Views point into the bytes given to parse(), which must outlive them.
+/// Meant to be reused: parse() allocates nothing.
 class WalRecord {
  public:
   static constexpr size_t kMaxBlocks = 33;
 
-  /// `view.bytes` must be a whole record; its CRC is not checked again. kCorrupt if the parts do not
-  /// add up to the record's length.
+  /// `view.bytes` must be a whole record; its CRC is not checked again. kCorrupt if the parts do
+  /// not add up to the record's length.
   Status parse(const WalRecordView& view);
 
   Lsn start() const { return start_; }
@@ -94,8 +94,8 @@ class WalRecord {
 };
 
 /// Writes the page that the block's image holds to `page` (kPageSize bytes): decompressed, its hole
-/// filled with zeros, pd_lsn as it was when the image was taken. kInvalid without an image, kCorrupt
-/// if it cannot be decompressed.
+/// filled with zeros, pd_lsn as it was when the image was taken. kInvalid without an image,
+/// kCorrupt if it cannot be decompressed.
 Status restore_image(const BlockRef& block, std::byte* page);
 
 /// Decompresses PostgreSQL's own format; true if exactly `output_size` bytes came out and all input

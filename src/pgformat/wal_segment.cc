@@ -16,7 +16,8 @@ uint64_t header_size(Lsn page) {
   return page.value() % kWalSegmentSize == 0 ? kWalLongHeaderSize : kWalShortHeaderSize;
 }
 
-/// The header of the page at `page`, on which a record is continued for `remaining` bytes (0: none).
+/// The header of the page at `page`, on which a record is continued for `remaining` bytes (0:
+/// none).
 std::string make_page_header(Lsn page, uint64_t remaining, uint64_t system_id) {
   WalPageHeader header;
   header.page_address = page.value();

@@ -27,9 +27,8 @@ constexpr Lsn kSegment = Lsn(9 * kWalSegmentSize);
 
 /// Positions at which something can go wrong: mid-page, boundaries, and all splits of the record.
 std::vector<Lsn> positions() {
-  std::vector<Lsn> all = {kSegment + 0x123450, kSegment,          kSegment + 40,
-                          kSegment + 8192,     kSegment + 8192 + 24, kSegment + 48,
-                          kSegment + 5 * 8192};
+  std::vector<Lsn> all = {kSegment + 0x123450,  kSegment,      kSegment + 40,      kSegment + 8192,
+                          kSegment + 8192 + 24, kSegment + 48, kSegment + 5 * 8192};
   for (uint64_t before : {8, 16, 24, 32, 48, 112, 120, 128}) {
     all.push_back(kSegment + 3 * 8192 - before);
     all.push_back(kSegment + kWalSegmentSize - before);
@@ -131,8 +130,9 @@ std::map<std::string, std::string> control_data(const TestCluster& cluster) {
 TEST(RealStartTest, StockPostgresStartsAtAnyLsn) {
   if (!postgres_is_installed()) GTEST_SKIP() << "PostgreSQL 15 is not installed";
   TestCluster cluster;
-  ASSERT_TRUE(cluster.init("wal_level=logical\nfull_page_writes=off\nmax_connections=77\n"
-                           "max_wal_senders=7\nmax_prepared_transactions=3\n"));
+  ASSERT_TRUE(
+      cluster.init("wal_level=logical\nfull_page_writes=off\nmax_connections=77\n"
+                   "max_wal_senders=7\nmax_prepared_transactions=3\n"));
   ASSERT_TRUE(cluster.start());
   ASSERT_TRUE(cluster.sql("CREATE TABLE t AS SELECT generate_series(1,1000) x;"));
   ASSERT_TRUE(cluster.stop());
@@ -143,7 +143,9 @@ TEST(RealStartTest, StockPostgresStartsAtAnyLsn) {
   ASSERT_TRUE(control.ok()) << control.status().to_string();
   EXPECT_EQ(control->serialize(), file);
   auto values = control_data(cluster);
-  auto expect = [&](const char* name, auto value) { EXPECT_EQ(values[name], fmt::format("{}", value)); };
+  auto expect = [&](const char* name, auto value) {
+    EXPECT_EQ(values[name], fmt::format("{}", value));
+  };
   expect("Database system identifier", control->system_id);
   expect("Latest checkpoint location", Lsn(control->checkpoint_lsn));
   expect("Latest checkpoint's REDO location", Lsn(control->checkpoint.redo));
@@ -157,7 +159,8 @@ TEST(RealStartTest, StockPostgresStartsAtAnyLsn) {
   expect("Latest checkpoint's oldestActiveXID", control->checkpoint.oldest_active_xid);
   expect("Latest checkpoint's oldestMultiXid", control->checkpoint.oldest_multi);
   expect("Latest checkpoint's oldestMulti's DB", control->checkpoint.oldest_multi_db);
-  expect("Latest checkpoint's full_page_writes", control->checkpoint.full_page_writes ? "on" : "off");
+  expect("Latest checkpoint's full_page_writes",
+         control->checkpoint.full_page_writes ? "on" : "off");
   expect("Fake LSN counter for unlogged rels", Lsn(control->unlogged_lsn));
   expect("max_connections setting", 77);
   EXPECT_EQ(control->max_connections, 77);
@@ -239,8 +242,8 @@ TEST(RealStartTest, StockPostgresStartsAtAnyLsn) {
     EXPECT_NE(cluster.log().find("database system was shut down at"), std::string::npos);
     EXPECT_EQ(cluster.log().find("recovery"), std::string::npos) << cluster.log();
     std::string output;
-    ASSERT_TRUE(cluster.sql("SELECT count(*) FROM t; INSERT INTO t VALUES (1); SELECT sum(1) FROM t;",
-                            &output));
+    ASSERT_TRUE(cluster.sql(
+        "SELECT count(*) FROM t; INSERT INTO t VALUES (1); SELECT sum(1) FROM t;", &output));
     EXPECT_EQ(output, fmt::format("{}\n{}\n", rows, rows + 1));
     ++rows;
     ASSERT_TRUE(cluster.sql("CHECKPOINT;"));
@@ -266,8 +269,8 @@ TEST(RealStartTest, StockPostgresStartsAtAnyLsn) {
     EXPECT_EQ(after->checkpoint_lsn, reader.last_record().value());
     // pg_waldump starts at the segment's beginning and finds the synthetic record first.
     std::string dump;
-    run_as_postgres(kPostgresBin + "pg_waldump -n 1 -p " + cluster.wal() + " -s " + segment.to_string(),
-                    &dump);
+    run_as_postgres(
+        kPostgresBin + "pg_waldump -n 1 -p " + cluster.wal() + " -s " + segment.to_string(), &dump);
     EXPECT_NE(dump.find("CHECKPOINT_SHUTDOWN"), std::string::npos) << dump;
   }
 }

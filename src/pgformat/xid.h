@@ -30,7 +30,9 @@ constexpr uint32_t newer_xid(uint32_t a, uint32_t b) {
 }
 
 /// Multixact ids and member offsets are on a circle too; a multixact id is never 0.
-constexpr bool multixact_precedes(uint32_t a, uint32_t b) { return static_cast<int32_t>(a - b) < 0; }
+constexpr bool multixact_precedes(uint32_t a, uint32_t b) {
+  return static_cast<int32_t>(a - b) < 0;
+}
 constexpr uint32_t multixact_after(uint32_t multi) {
   return multi + 1 < kFirstMultiXact ? kFirstMultiXact : multi + 1;
 }

@@ -30,18 +30,22 @@ inline bool postgres_is_installed() {
 inline int run_as_postgres(const std::string& command, std::string* output = nullptr) {
   std::string quoted;
   for (char c : command) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  std::string full = geteuid() == 0
-                         ? "setpriv --reuid=postgres --regid=postgres --clear-groups sh -c '" + quoted + "'"
-                         : "sh -c '" + quoted + "'";
+  std::string full =
+      geteuid() == 0
+          ? "setpriv --reuid=postgres --regid=postgres --clear-groups sh -c '" + quoted + "'"
+          : "sh -c '" + quoted + "'";
   full += " 2>&1";
   FILE* pipe = popen(full.c_str(), "r");
   if (pipe == nullptr) return -1;
   std::string text;
   std::array<char, 65536> buffer;
-  while (size_t size = fread(buffer.data(), 1, buffer.size(), pipe)) text.append(buffer.data(), size);
+  while (size_t size = fread(buffer.data(), 1, buffer.size(), pipe))
+    text.append(buffer.data(), size);
   int status = pclose(pipe);
-  if (output != nullptr) *output = std::move(text);
-  else if (status != 0) fprintf(stderr, "%s\n%s\n", command.c_str(), text.c_str());
+  if (output != nullptr)
+    *output = std::move(text);
+  else if (status != 0)
+    fprintf(stderr, "%s\n%s\n", command.c_str(), text.c_str());
   return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
@@ -55,7 +59,8 @@ inline std::string read_whole_file(const std::string& path) {
 class TestCluster {
  public:
   TestCluster() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "tide-pgformat-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "tide-pgformat-XXXXXX").string();
     root_ = mkdtemp(pattern.data());
     std::filesystem::permissions(root_, std::filesystem::perms::all);
   }
@@ -72,10 +77,12 @@ class TestCluster {
   std::string log() const { return read_whole_file(root_ + "/log"); }
 
   bool init(const std::string& settings) {
-    if (run_as_postgres(kPostgresBin + "initdb -N -A trust -U postgres -D " + data()) != 0) return false;
+    if (run_as_postgres(kPostgresBin + "initdb -N -A trust -U postgres -D " + data()) != 0)
+      return false;
     std::ofstream conf(data() + "/postgresql.conf", std::ios::app);
     conf << "listen_addresses=''\nunix_socket_directories='" << root_ << "'\nfsync=off\n"
-         << "wal_keep_size='4GB'\nmax_wal_size='4GB'\nautovacuum=off\n" << settings;
+         << "wal_keep_size='4GB'\nmax_wal_size='4GB'\nautovacuum=off\n"
+         << settings;
     return true;
   }
   bool start() {
@@ -97,8 +104,9 @@ class TestCluster {
   bool sql(const std::string& script, std::string* output = nullptr) {
     std::ofstream(root_ + "/script.sql") << script;
     std::string text;
-    bool ok = run_as_postgres("psql -XqAt -v ON_ERROR_STOP=1 -U postgres -h " + root_ + " -f " + root_ +
-                                  "/script.sql postgres", &text) == 0;
+    bool ok = run_as_postgres("psql -XqAt -v ON_ERROR_STOP=1 -U postgres -h " + root_ + " -f " +
+                                  root_ + "/script.sql postgres",
+                              &text) == 0;
     if (!ok) fprintf(stderr, "%s\n", text.c_str());
     if (output != nullptr) *output = text;
     return ok;
@@ -135,8 +143,8 @@ class TestCluster {
  private:
   /// Gives a file that we made to the user that PostgreSQL runs as.
   void own(const std::string& path) const {
-    std::filesystem::permissions(path, std::filesystem::perms::owner_read |
-                                           std::filesystem::perms::owner_write);
+    std::filesystem::permissions(
+        path, std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
     if (geteuid() == 0) {
       int status = std::system(("chown postgres " + path).c_str());
       (void)status;
