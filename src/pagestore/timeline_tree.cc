@@ -1,0 +1,82 @@
+#include "pagestore/timeline_tree.h"
+
+#include <algorithm>
+#include <mutex>
+
+#include <nlohmann/json.hpp>
+
+namespace tide::pagestore {
+
+std::string TimelineInfo::to_json() const {
+  nlohmann::json json = {{"id", id.value},
+                         {"branch_lsn", branch_lsn.to_string()},
+                         {"created_us", created_us},
+                         {"history_cutoff", history_cutoff.to_string()}};
+  if (parent) json["parent"] = parent->value;
+  return json.dump();
+}
+
+Result<TimelineInfo> TimelineInfo::from_json(std::string_view text) {
+  nlohmann::json json = nlohmann::json::parse(text, nullptr, false);
+  if (!json.is_object() || !json.contains("id") || !json.contains("branch_lsn")) {
+    return Status(Code::kCorrupt, fmt::format("stored timeline is not valid: {}", text));
+  }
+  TimelineInfo info;
+  info.id = TimelineId{json["id"].get<uint32_t>()};
+  info.branch_lsn = TIDE_TRY(Lsn::parse(json["branch_lsn"].get<std::string>()));
+  info.created_us = json.value("created_us", int64_t{0});
+  info.history_cutoff = TIDE_TRY(Lsn::parse(json.value("history_cutoff", "0/0")));
+  if (json.contains("parent")) info.parent = TimelineId{json["parent"].get<uint32_t>()};
+  return info;
+}
+
+void TimelineTree::put(const TimelineInfo& info) {
+  std::unique_lock lock(mutex_);
+  timelines_[info.id] = info;
+}
+
+void TimelineTree::remove(TimelineId id) {
+  std::unique_lock lock(mutex_);
+  timelines_.erase(id);
+}
+
+std::optional<TimelineInfo> TimelineTree::find(TimelineId id) const {
+  std::shared_lock lock(mutex_);
+  auto found = timelines_.find(id);
+  if (found == timelines_.end()) return std::nullopt;
+  return found->second;
+}
+
+std::vector<TimelineInfo> TimelineTree::all() const {
+  std::shared_lock lock(mutex_);
+  std::vector<TimelineInfo> infos;
+  for (const auto& [id, info] : timelines_) infos.push_back(info);
+  return infos;
+}
+
+std::vector<Lsn> TimelineTree::branch_points(TimelineId id) const {
+  std::shared_lock lock(mutex_);
+  std::vector<Lsn> points;
+  for (const auto& [child, info] : timelines_) {
+    if (info.parent == id) points.push_back(info.branch_lsn);
+  }
+  std::sort(points.begin(), points.end());
+  return points;
+}
+
+bool TimelineTree::has_children(TimelineId id) const { return !branch_points(id).empty(); }
+
+std::vector<TimelineTree::Level> TimelineTree::levels(TimelineId id, Lsn at) const {
+  std::shared_lock lock(mutex_);
+  std::vector<Level> levels;
+  auto found = timelines_.find(id);
+  while (found != timelines_.end()) {
+    levels.push_back({found->first, at});
+    if (!found->second.parent) break;
+    at = std::min(at, found->second.branch_lsn);
+    found = timelines_.find(*found->second.parent);
+  }
+  return levels;
+}
+
+}  // namespace tide::pagestore

@@ -1,0 +1,303 @@
+#include "walstore/timeline_log.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+
+#include "obs/log.h"
+#include "pgformat/wal_format.h"
+#include "pgformat/wal_reader.h"
+
+namespace tide::walstore {
+namespace {
+
+constexpr size_t kReadChunk = 1 << 20;
+
+using pgformat::segment_number;
+
+Lsn segment_begin(Lsn lsn) { return pgformat::segment_start(segment_number(lsn)); }
+std::string segment_name(Lsn lsn) { return pgformat::segment_file_name(segment_number(lsn)); }
+
+/// Process ids that have `path` open, for people; best effort.
+std::string holders_of(const std::string& path) {
+  struct stat wanted {};
+  if (::stat(path.c_str(), &wanted) != 0) return "";
+  std::string pids;
+  std::error_code ignored;
+  for (const auto& process : std::filesystem::directory_iterator("/proc", ignored)) {
+    std::string pid = process.path().filename().string();
+    if (!std::all_of(pid.begin(), pid.end(), ::isdigit) || pid == std::to_string(::getpid())) continue;
+    std::error_code denied;
+    for (const auto& fd : std::filesystem::directory_iterator(process.path() / "fd", denied)) {
+      struct stat open {};
+      if (::stat(fd.path().c_str(), &open) != 0) continue;
+      if (open.st_dev == wanted.st_dev && open.st_ino == wanted.st_ino) {
+        pids += (pids.empty() ? "" : ", ") + pid;
+        break;
+      }
+    }
+  }
+  return pids;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<TimelineLog>> TimelineLog::open(const std::string& directory, TimelineId id) {
+  std::unique_ptr<TimelineLog> log(new TimelineLog(directory, id));
+  TIDE_TRY(env::make_directories(directory));
+  std::string path = directory + "/history.json";
+  if (!env::exists(path)) return log;
+  std::string text = TIDE_TRY(env::read_file(path));
+  auto history = EpochHistory::from_json(text);
+  if (!history.ok()) return std::move(history).status().with_context(path);
+  log->history_ = std::move(history).value();
+  const EpochHistory::Entry* last = log->history_.last();
+  if (last != nullptr && !last->end) {
+    if (last->durability == Durability::kLocal) {
+      log->feed_ = TIDE_TRY(FeedFile::open(log->epoch_directory(last->epoch) + "/feed"));
+      if (log->history_.promised > last->epoch) log->feed_->fence();
+    } else {
+      log->accepted_ = last->start.value();
+    }
+  }
+  return log;
+}
+
+EpochHistory TimelineLog::history() const {
+  std::lock_guard lock(mutex_);
+  return history_;
+}
+
+std::string TimelineLog::epoch_directory(Epoch epoch) const {
+  return fmt::format("{}/{}", directory_, epoch);
+}
+
+Lsn TimelineLog::flushed() const {
+  std::lock_guard lock(mutex_);
+  const EpochHistory::Entry* last = history_.last();
+  if (last == nullptr) return Lsn();
+  if (last->end) return *last->end;
+  Lsn reported = last->durability == Durability::kLocal ? feed_->flushed() : Lsn(accepted_.load());
+  return std::max(reported, last->start);
+}
+
+bool TimelineLog::has_open_epoch() const {
+  std::lock_guard lock(mutex_);
+  return history_.last() != nullptr && !history_.last()->end;
+}
+
+Epoch TimelineLog::promised() const {
+  std::lock_guard lock(mutex_);
+  return history_.promised;
+}
+
+Status TimelineLog::save_history() {
+  return env::write_file_atomically(directory_ + "/history.json", history_.to_json());
+}
+
+Status TimelineLog::promise(Epoch epoch) {
+  std::lock_guard lock(mutex_);
+  if (epoch < history_.promised) {
+    return Status(Code::kStaleEpoch, fmt::format("epoch {} of {} is over", epoch, id_))
+        .with_detail(fmt::format("Epoch {} was promised already.", history_.promised));
+  }
+  if (epoch == history_.promised) return {};
+  history_.promised = epoch;
+  TIDE_TRY(save_history());
+  if (feed_ != nullptr) feed_->fence();
+  return {};
+}
+
+Status TimelineLog::prove_dead(const EpochHistory::Entry& entry) const {
+  if (entry.durability != Durability::kLocal) return {};
+  std::string path = epoch_directory(entry.epoch) + "/lock";
+  env::FileDescriptor lock = TIDE_TRY(env::open_lock_file(path));
+  if (TIDE_TRY(env::try_lock(lock.get(), env::LockKind::kExclusive))) return {};
+  return Status(Code::kConflict, fmt::format("the compute of {} {} is still alive", id_, entry.epoch))
+      .with_detail(fmt::format("Processes {} hold {}.", holders_of(path), path))
+      .with_hint("End them before a new epoch begins.");
+}
+
+Result<Lsn> TimelineLog::scan_end(const EpochHistory::Entry& entry, Lsn from, End* end) {
+  pgformat::WalReader::Options options;
+  options.start = std::max(from, entry.start);
+  options.prev = options.start == entry.start ? entry.prev : Lsn();
+  pgformat::WalReader reader(options);
+  std::string directory = epoch_directory(entry.epoch);
+  Bytes chunk(kReadChunk);
+  uint8_t last_rmgr = 0xFF;
+  uint8_t last_info = 0;
+  while (true) {
+    auto record = reader.next();
+    if (!record.ok() || reader.ended()) break;
+    if (*record) {
+      last_rmgr = static_cast<uint8_t>((**record).bytes[17]);
+      last_info = static_cast<uint8_t>((**record).bytes[16]) & 0xF0;
+      continue;
+    }
+    Lsn at = reader.fed_end();
+    size_t wanted = std::min<uint64_t>(kReadChunk, segment_begin(at) + kWalSegmentSize - at);
+    auto file = env::open_file(directory + "/" + segment_name(at), O_RDONLY);
+    if (!file.ok()) {
+      if (file.status().code() == Code::kNotFound) break;
+      return std::move(file).status();
+    }
+    std::string bytes = TIDE_TRY(env::read_range(file->get(), at - segment_begin(at), wanted));
+    if (bytes.empty()) break;
+    reader.feed(as_bytes(bytes));
+  }
+  end->end = reader.valid_end();
+  end->prev = reader.last_record();
+  end->clean = last_rmgr == static_cast<uint8_t>(pgformat::Rmgr::kXlog) &&
+               last_info == pgformat::xlog::kCheckpointShutdown;
+  return end->end;
+}
+
+Status TimelineLog::sync_segments(const EpochHistory::Entry& entry, Lsn from, Lsn to) const {
+  std::string directory = epoch_directory(entry.epoch);
+  for (Lsn at = segment_begin(from); at < to; at = at + kWalSegmentSize) {
+    std::string path = directory + "/" + segment_name(at);
+    auto file = env::open_file(path, O_RDWR);
+    if (!file.ok() && file.status().code() == Code::kNotFound) continue;
+    if (!file.ok()) return std::move(file).status();
+    TIDE_TRY(env::sync_data(file->get(), path));
+  }
+  return env::sync_directory(directory);
+}
+
+Result<TimelineLog::End> TimelineLog::close_epoch(Lsn known_boundary) {
+  EpochHistory::Entry entry;
+  {
+    std::lock_guard lock(mutex_);
+    const EpochHistory::Entry* last = history_.last();
+    if (last == nullptr) return Status(Code::kNotFound, fmt::format("{} never had a compute", id_));
+    if (last->end) return End{*last->end, Lsn(), true};
+    entry = *last;
+  }
+  TIDE_TRY(prove_dead(entry));
+  End end;
+  TIDE_TRY(scan_end(entry, known_boundary, &end));
+  // What was flushed behind the last whole record is the begin of one that was never finished.
+  if (Lsn reported = flushed(); reported > end.end) {
+    obs::info("{} {}: {} bytes of an unfinished record are left behind", id_, entry.epoch, reported - end.end);
+  }
+  TIDE_TRY(sync_segments(entry, known_boundary, end.end));
+  std::lock_guard lock(mutex_);
+  history_.entries.back().end = end.end;
+  TIDE_TRY(save_history());
+  feed_.reset();
+  open_segment_ = {};
+  obs::info("{} {} ended at {}{}", id_, entry.epoch, end.end, end.clean ? ", cleanly" : "");
+  return end;
+}
+
+Status TimelineLog::begin_epoch(Epoch epoch, Durability durability, Lsn start, Lsn prev, Lsn first_end,
+                                const std::vector<pgformat::SegmentPiece>& pieces) {
+  std::lock_guard lock(mutex_);
+  TIDE_CHECK(history_.last() == nullptr || history_.last()->end);
+  if (epoch < history_.promised) {
+    return {Code::kStaleEpoch, fmt::format("epoch {} of {} is over", epoch, id_)};
+  }
+  std::string directory = epoch_directory(epoch);
+  TIDE_TRY(env::remove_tree(directory));  // of an attempt that did not reach the history
+  TIDE_TRY(env::make_directories(directory + "/archive_status"));
+  for (const pgformat::SegmentPiece& piece : pieces) {
+    std::string path = directory + "/" + pgformat::segment_file_name(piece.segment);
+    env::FileDescriptor file = TIDE_TRY(env::open_file(path, O_RDWR | O_CREAT));
+    if (::ftruncate(file.get(), kWalSegmentSize) != 0) {
+      return Status::from_errno(errno, fmt::format("size {}", path));
+    }
+    TIDE_TRY(env::write_at(file.get(), piece.offset, as_bytes(piece.bytes)));
+    TIDE_TRY(env::sync_data(file.get(), path));
+  }
+  std::shared_ptr<FeedFile> feed;
+  if (durability == Durability::kLocal) {
+    feed = TIDE_TRY(FeedFile::create(directory + "/feed", epoch, first_end));
+    TIDE_TRY(env::open_lock_file(directory + "/lock"));
+  }
+  TIDE_TRY(env::sync_directory(directory));
+  history_.promised = epoch;
+  history_.entries.push_back({epoch, start, prev, std::nullopt, durability});
+  if (Status saved = save_history(); !saved.ok()) {
+    history_.entries.pop_back();
+    return saved;
+  }
+  feed_ = std::move(feed);
+  accepted_ = first_end.value();
+  open_segment_ = {};
+  obs::info("{} {} begins at {}, {} durability", id_, epoch, start, durability_name(durability));
+  return {};
+}
+
+Result<size_t> TimelineLog::read(Lsn from, Lsn limit, std::span<std::byte> out) {
+  std::lock_guard lock(mutex_);
+  const EpochHistory::Entry* entry = history_.writer_of(from);
+  if (entry == nullptr || from >= limit) return size_t{0};
+  Lsn end = std::min({limit, entry->end.value_or(Lsn::max()), segment_begin(from) + kWalSegmentSize,
+                      from + out.size()});
+  std::string path = epoch_directory(entry->epoch) + "/" + segment_name(from);
+  if (open_segment_.path != path) {
+    auto file = env::open_file(path, O_RDONLY);
+    if (!file.ok() && file.status().code() == Code::kNotFound) {
+      return Status(Code::kOutOfRange, fmt::format("WAL of {} at {} is not there any more", id_, from));
+    }
+    if (!file.ok()) return std::move(file).status();
+    open_segment_ = {path, std::move(file).value()};
+  }
+  size_t done = 0;
+  while (from + done < end) {
+    ssize_t got = ::pread(open_segment_.file.get(), out.data() + done, end - from - done,
+                          static_cast<off_t>(from + done - segment_begin(from)));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return Status::from_errno(errno, fmt::format("read {}", path));
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return done;
+}
+
+void TimelineLog::set_accepted(Lsn lsn) { accepted_ = lsn.value(); }
+
+std::shared_ptr<FeedFile> TimelineLog::feed() const {
+  std::lock_guard lock(mutex_);
+  return feed_;
+}
+
+Result<int> TimelineLog::trim(Lsn lsn) {
+  EpochHistory history = this->history();
+  int removed = 0;
+  for (const EpochHistory::Entry& entry : history.entries) {
+    std::string directory = epoch_directory(entry.epoch);
+    if (!env::is_directory(directory)) continue;
+    if (entry.end && *entry.end <= lsn && &entry != history.last()) {
+      TIDE_TRY(env::remove_tree(directory));
+      ++removed;
+      continue;
+    }
+    for (const std::string& name : TIDE_TRY(env::list_directory(directory))) {
+      auto number = pgformat::parse_segment_file_name(name);
+      if (!number.ok() || pgformat::segment_start(*number + 1) > lsn) continue;
+      TIDE_TRY(env::remove_file(directory + "/" + name));
+      ++removed;
+    }
+  }
+  return removed;
+}
+
+uint64_t TimelineLog::disk_bytes() const {
+  uint64_t bytes = 0;
+  std::error_code ignored;
+  for (const auto& file : std::filesystem::recursive_directory_iterator(directory_, ignored)) {
+    struct stat info {};
+    if (::stat(file.path().c_str(), &info) == 0 && S_ISREG(info.st_mode)) {
+      bytes += static_cast<uint64_t>(info.st_blocks) * 512;
+    }
+  }
+  return bytes;
+}
+
+}  // namespace tide::walstore

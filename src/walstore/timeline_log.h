@@ -1,0 +1,95 @@
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/ids.h"
+#include "base/lsn.h"
+#include "base/result.h"
+#include "env/file.h"
+#include "pgformat/wal_segment.h"
+#include "walstore/epoch_history.h"
+#include "walstore/feed_file.h"
+
+namespace tide::walstore {
+
+/// The WAL of one timeline: a directory per epoch with PostgreSQL's own segment files.
+///
+///   DIR/history.json            epochs and the promise; replaced atomically
+///   DIR/e<N>/<segment>          16 MiB each, named as in pg_wal
+///   DIR/e<N>/feed, lock         local form: how far the compute is; who still lives (flock)
+///
+/// In local form the directory is the compute's pg_wal, so WAL is written once; what is durable is read
+/// from the feed. In acceptor form the acceptor writes the segments and says what it has synced.
+/// Thread-safe.
+class TimelineLog {
+ public:
+  static Result<std::unique_ptr<TimelineLog>> open(const std::string& directory, TimelineId id);
+
+  TimelineId id() const { return id_; }
+  EpochHistory history() const;
+  std::string epoch_directory(Epoch epoch) const;
+
+  /// All WAL below is durable and belongs to the timeline for ever. Normalized only at epoch ends.
+  Lsn flushed() const;
+  /// True while an epoch is open: its compute may be writing.
+  bool has_open_epoch() const;
+
+  /// Refuses all epochs below `epoch` from now on, durably. kStaleEpoch if a higher one was promised.
+  Status promise(Epoch epoch);
+  Epoch promised() const;
+
+  /// Ends the open epoch, if any: proves its compute dead (local form; kConflict, DETAIL naming the
+  /// processes that still hold the lock, if not), finds the last valid record from `known_boundary` (a
+  /// record boundary at or below the end) on, syncs and records the end.
+  struct End {
+    Lsn end;
+    Lsn prev;          ///< start of the last record; invalid if nothing lies behind known_boundary
+    bool clean = false;  ///< the last record is a shutdown checkpoint
+  };
+  Result<End> close_epoch(Lsn known_boundary);
+
+  /// Opens `epoch` at `start`, durably. `pieces` are laid into its first segments: the
+  /// synthetic checkpoint record, which ends at `first_end`, and what must stand before it.
+  Status begin_epoch(Epoch epoch, Durability durability, Lsn start, Lsn prev, Lsn first_end,
+                     const std::vector<pgformat::SegmentPiece>& pieces);
+
+  /// Reads WAL bytes [from, from + out.size()) as far as they are below `limit` and written by one epoch.
+  /// 0 bytes: nothing there yet. kOutOfRange if the segment was trimmed.
+  Result<size_t> read(Lsn from, Lsn limit, std::span<std::byte> out);
+
+  /// Acceptor form: all below is synced in the open epoch's directory.
+  void set_accepted(Lsn lsn);
+  /// Local form: the open epoch's feed; null otherwise.
+  std::shared_ptr<FeedFile> feed() const;
+
+  /// Removes local segments that lie wholly below `lsn`; returns how many.
+  Result<int> trim(Lsn lsn);
+  uint64_t disk_bytes() const;
+
+ private:
+  TimelineLog(std::string directory, TimelineId id) : directory_(std::move(directory)), id_(id) {}
+  Status save_history();
+  Result<Lsn> scan_end(const EpochHistory::Entry& entry, Lsn from, End* end);
+  Status prove_dead(const EpochHistory::Entry& entry) const;
+  Status sync_segments(const EpochHistory::Entry& entry, Lsn from, Lsn to) const;
+
+  std::string directory_;
+  TimelineId id_;
+  mutable std::mutex mutex_;  // guards history_, feed_, open segment
+  EpochHistory history_;
+  std::shared_ptr<FeedFile> feed_;  // shared: a reader may hold it while its epoch ends
+  std::atomic<uint64_t> accepted_{0};
+  struct OpenSegment {
+    std::string path;
+    env::FileDescriptor file;
+  } open_segment_;
+};
+
+}  // namespace tide::walstore
