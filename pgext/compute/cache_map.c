@@ -14,6 +14,8 @@
 #include "utils/hsearch.h"
 #include "wal_position.h"
 
+StaticAssertDecl(sizeof(pg_atomic_uint64) == sizeof(uint64), "atomics without a lock of their own");
+
 #define TRANCHE "tidewater"
 #define CHUNK_LOCKS 1024
 #define RELATION_LOCKS 128
@@ -128,6 +130,8 @@ tide_map_startup(void)
 		pg_atomic_init_u64(&tide_map->present_blocks, 0);
 		pg_atomic_init_u32(&tide_map->clock_hand, 0);
 		pg_atomic_init_u64(&tide_map->futile_until, 0);
+		pg_atomic_init_u64(&tide_map->fetched_blocks, 0);
+		pg_atomic_init_u64(&tide_map->evicted_blocks, 0);
 	}
 
 	/* Fresh shared memory is zero, and zero is a free entry: touch nothing that is not needed. */

@@ -76,6 +76,8 @@ typedef struct CacheMap
 	pg_atomic_uint64 present_blocks;	/* all blocks present, of all chunks */
 	pg_atomic_uint32 clock_hand;
 	pg_atomic_uint64 futile_until;	/* TimestampTz: backends need not try to evict before */
+	pg_atomic_uint64 fetched_blocks;	/* since the start */
+	pg_atomic_uint64 evicted_blocks;
 	struct Latch *keeper_latch; /* of the background worker; NULL if it does not run */
 } CacheMap;
 

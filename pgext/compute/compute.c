@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "access/xlog.h"
 #include "cache_map.h"
 #include "common/file_perm.h"
 #include "ddl_guard.h"
@@ -66,6 +67,11 @@ start_shared_memory(void)
 {
 	if (next_startup_hook != NULL)
 		next_startup_hook();
+	if (DataChecksumsEnabled())
+		ereport(FATAL,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a compute cannot run with data checksums"),
+				 errdetail("The page store checks its pages itself; the local files are a cache.")));
 	claim_data_directory();
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	tide_map_startup();

@@ -142,6 +142,7 @@ evict_locked(Sweep *sweep, TideChunk *chunk)
 		tide_chunk_set_absent(chunk, victims);
 		if (sweep->file >= 0)
 			punch_holes(sweep->file, chunk_offset(&tag), victims);
+		pg_atomic_fetch_add_u64(&tide_map->evicted_blocks, pg_popcount64(victims));
 	}
 	if (sweep->file >= 0)
 	{

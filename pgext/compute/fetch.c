@@ -141,6 +141,7 @@ tide_fetch_block(SMgrRelation reln, TideRelation *relation, ForkNumber fork, Blo
 	if (!stored)
 		return false;
 
+	pg_atomic_fetch_add_u64(&tide_map->fetched_blocks, count);
 	memcpy(buffer, answer, BLCKSZ);
 	tide_evict_if_over(count);
 	return true;

@@ -5,6 +5,7 @@
 
 #include <limits.h>
 
+#include "cache_map.h"
 #include "utils/guc.h"
 
 TideSettings tide_settings;
@@ -56,6 +57,46 @@ check_start_lsn(char **value, void **extra, GucSource source)
 	return false;
 }
 
+/* What goes on, for SHOW and pg_settings. */
+
+static int	shown;
+static char shown_text[32];
+
+static const char *
+show_count(const pg_atomic_uint64 *count, uint64 unit)
+{
+	uint64		value = tide_map == NULL ? 0 : pg_atomic_read_u64((pg_atomic_uint64 *) count) * unit;
+
+	snprintf(shown_text, sizeof(shown_text), UINT64_FORMAT, value);
+	return shown_text;
+}
+
+static const char *
+show_cache_used(void)
+{
+	return show_count(&tide_map->present_blocks, BLCKSZ / 1024);
+}
+
+static const char *
+show_fetched(void)
+{
+	return show_count(&tide_map->fetched_blocks, 1);
+}
+
+static const char *
+show_evicted(void)
+{
+	return show_count(&tide_map->evicted_blocks, 1);
+}
+
+static void
+define_figure(const char *name, const char *description, GucShowHook show)
+{
+	DefineCustomIntVariable(name, description, "Read only.", &shown, 0, 0, INT_MAX,
+							PGC_INTERNAL, GUC_NOT_IN_SAMPLE | GUC_DISALLOW_IN_FILE,
+							NULL, NULL, show);
+}
+
 static void
 require(bool given, const char *setting)
 {
@@ -101,6 +142,13 @@ tide_settings_define(void)
 							"Each takes about 150 bytes of shared memory.",
 							&tide_settings.cache_map_chunks, 262144, 1024, 64 * 1024 * 1024,
 							PGC_POSTMASTER, 0, NULL, NULL, NULL);
+
+	define_figure("tidewater.cache_used_kb", "Local copies of permanent relations, in kB.",
+				  show_cache_used);
+	define_figure("tidewater.fetched_blocks", "Blocks fetched from the page store so far.",
+				  show_fetched);
+	define_figure("tidewater.evicted_blocks", "Blocks evicted from local disk so far.",
+				  show_evicted);
 
 	require(tide_settings.page_socket[0] != '\0', "tidewater.page_socket");
 	require(tide_settings.timeline >= 0, "tidewater.timeline");
