@@ -26,6 +26,9 @@ struct ManifestId {
   friend constexpr auto operator<=>(const ManifestId&, const ManifestId&) = default;
 };
 
+/// A manifest with this sequence only claims its generation; it holds no state.
+inline constexpr uint64_t kClaimSequence = 0;
+
 /// "manifest/0000000000000002-000000000000000a.json"
 std::string manifest_key(ManifestId id);
 std::optional<ManifestId> parse_manifest_key(std::string_view key);

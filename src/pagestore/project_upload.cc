@@ -24,8 +24,6 @@ namespace {
 constexpr char kRecordName[] = "REMOTE-FILES";
 constexpr char kScratchName[] = "upload.tmp";
 constexpr uint64_t kVerifyBytes = uint64_t{8} << 20;
-/// How often a take-over follows a predecessor that is still writing before it gives up.
-constexpr int kClaimRounds = 10;
 constexpr int kVerifyRounds = 5;
 
 std::string random_name() {
@@ -73,6 +71,7 @@ struct ProjectUpload::Record {
   std::string lineage;
   ManifestId id;  ///< The last manifest known to this directory; sequence 0 if none of its generation was uploaded.
   std::vector<RemoteFile> files;
+  std::vector<Blob> blobs;
 };
 
 /// A consistent set of files, pinned until this goes away.
@@ -101,10 +100,11 @@ Result<std::optional<ProjectUpload::Record>> ProjectUpload::load_record(const st
   Result<std::string> text = env::read_file(path);
   if (!text.ok() && text.status().code() == Code::kNotFound) return std::optional<Record>();
   if (!text.ok()) return std::move(text).status();
-  // The record is a manifest without small files and blobs: the same checks apply.
+  // The record is a manifest without small files: the same checks apply.
   Result<ProjectManifest> manifest = decode_manifest(*text);
   if (!manifest.ok()) return std::move(manifest).status().with_context(path);
-  return std::optional<Record>({manifest->lineage, manifest->id, std::move(manifest->files)});
+  return std::optional<Record>(
+      {manifest->lineage, manifest->id, std::move(manifest->files), std::move(manifest->blobs)});
 }
 
 Status ProjectUpload::save_record(const std::string& directory, const Record& record) {
@@ -112,6 +112,7 @@ Status ProjectUpload::save_record(const std::string& directory, const Record& re
   manifest.id = record.id;
   manifest.lineage = record.lineage;
   manifest.files = record.files;
+  manifest.blobs = record.blobs;
   return env::write_file_atomically(directory + "/" + kRecordName, encode(manifest));
 }
 
@@ -135,7 +136,14 @@ Result<ProjectManifest> ProjectUpload::read_manifest(objectstore::ObjectStore& s
   return manifest;
 }
 
-/// Nothing if there is none. An unreadable manifest is passed over, an unreachable store is not.
+/// The states among the newest-first `ids`: all but the claims.
+std::vector<ManifestId> ProjectUpload::states_of(std::vector<ManifestId> ids) {
+  std::erase_if(ids, [](ManifestId id) { return id.sequence == kClaimSequence; });
+  return ids;
+}
+
+/// The newest that can be read; nothing if `ids` is empty. A damaged manifest is passed over, a store that
+/// cannot be reached is an error.
 Result<std::optional<ProjectManifest>> ProjectUpload::newest_valid(objectstore::ObjectStore& store,
                                                                    const std::vector<ManifestId>& ids,
                                                                    std::vector<std::string>& skipped) {
@@ -146,46 +154,32 @@ Result<std::optional<ProjectManifest>> ProjectUpload::newest_valid(objectstore::
     if (code != Code::kCorrupt && code != Code::kNotFound) return std::move(manifest).status();
     skipped.push_back(manifest.status().to_string());
   }
-  if (!ids.empty() && !skipped.empty()) {
-    return Status(Code::kCorrupt, "no manifest of the project can be used").with_detail(skipped.front());
+  if (!ids.empty()) {
+    return Status(Code::kCorrupt, "no manifest of the project can be used").with_detail(skipped.back());
   }
   return std::optional<ProjectManifest>();
 }
 
-/// Writes `base` again as the first manifest of the generation after `newest`, and follows a predecessor
-/// that kept uploading until the claim was there to see. From then on nobody below removes objects that
-/// the returned manifest names: a remover looks for higher generations after its last manifest, so
-/// either it sees the claim, or we see that manifest.
-Result<ProjectManifest> ProjectUpload::claim(objectstore::ObjectStore& store, ProjectManifest base, ManifestId newest,
-                                             const std::string& lineage, ManifestId& base_id) {
-  ManifestId ours{newest.generation + 1, 0};
-  base_id = base.id;
-  for (int round = 0; round < kClaimRounds; ++round, ++ours.sequence) {
-    ProjectManifest claim = base;
-    claim.id = ours;
-    claim.lineage = lineage;
-    std::string text = encode(claim);
-    bool written = TIDE_TRY(store.put_if_absent(manifest_key(ours), as_bytes(text)));
-    if (!written) {
-      return Status(Code::kConflict, fmt::format("another node took the project over at the same time (generation {})",
-                                                 ours.generation))
-          .with_hint("Only one node may open a project. Try again if that other node is gone.");
-    }
-    std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store));
-    if (!ids.empty() && ids.front().generation > ours.generation) return fenced("a newer generation appeared");
-    auto below = std::find_if(ids.begin(), ids.end(),
-                              [&](ManifestId id) { return id.generation < ours.generation; });
-    if (below == ids.end() || *below <= newest) return claim;
-    newest = *below;
-    std::vector<std::string> skipped;
-    std::optional<ProjectManifest> newer =
-        TIDE_TRY(newest_valid(store, std::vector<ManifestId>(below, ids.end()), skipped));
-    if (!newer || newer->id <= base_id) return claim;
-    base = std::move(*newer);
-    base_id = base.id;
+/// Makes the generation after all that exist ours and returns all manifests below it. From then on nobody
+/// else removes anything that the newest state among them names: a writer looks for higher generations
+/// between its last manifest and its removals, so either it sees the claim, or we see that manifest.
+Result<std::vector<ManifestId>> ProjectUpload::claim(objectstore::ObjectStore& store, ManifestId newest,
+                                                     const std::string& lineage, uint64_t& generation) {
+  ProjectManifest claim;
+  claim.id = {newest.generation + 1, kClaimSequence};
+  claim.lineage = lineage;
+  generation = claim.id.generation;
+  std::string text = encode(claim);
+  bool written = TIDE_TRY(store.put_if_absent(manifest_key(claim.id), as_bytes(text)));
+  if (!written) {
+    return Status(Code::kConflict, fmt::format("another node took the project over at the same time (generation {})",
+                                               generation))
+        .with_hint("Only one node may open a project. Try again if that other node is gone.");
   }
-  return Status(Code::kConflict, "the project's former node does not stop uploading")
-      .with_hint("Stop that node, then try again.");
+  std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store));
+  if (ids.empty() || ids.front() > claim.id) return fenced("a newer generation appeared");
+  std::erase_if(ids, [&](ManifestId id) { return id.generation >= generation; });
+  return ids;
 }
 
 Result<std::optional<OpenedProject>> ProjectUpload::restore(objectstore::ObjectStore& store,
@@ -199,15 +193,16 @@ Result<std::optional<OpenedProject>> ProjectUpload::restore(objectstore::ObjectS
   std::vector<std::string> remains = TIDE_TRY(env::list_directory(directory));
   for (const std::string& name : remains) TIDE_TRY(env::remove_tree(directory + "/" + name));
 
-  OpenedProject opened;
   std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store));
-  std::optional<ProjectManifest> base = TIDE_TRY(newest_valid(store, ids, opened.skipped));
-  if (!base) return std::optional<OpenedProject>();
+  if (states_of(ids).empty()) return std::optional<OpenedProject>();
+  OpenedProject opened;
   std::string lineage = random_name();
-  ProjectManifest claimed = TIDE_TRY(claim(store, std::move(*base), ids.front(), lineage, opened.base));
+  ids = TIDE_TRY(claim(store, ids.front(), lineage, opened.generation));
+  std::optional<ProjectManifest> base = TIDE_TRY(newest_valid(store, states_of(ids), opened.skipped));
+  if (!base) return Status(Code::kCorrupt, "the manifests of the project are gone");
 
   const Blob* current = nullptr;
-  for (const Blob& file : claimed.small_files) {
+  for (const Blob& file : base->small_files) {
     if (file.name == "CURRENT") {
       current = &file;
       continue;
@@ -215,11 +210,11 @@ Result<std::optional<OpenedProject>> ProjectUpload::restore(objectstore::ObjectS
     TIDE_TRY(env::write_file_atomically(directory + "/" + file.name, file.bytes));
   }
   if (current == nullptr) return Status(Code::kCorrupt, "project manifest has no file CURRENT");
-  TIDE_TRY(save_record(directory, {lineage, claimed.id, claimed.files}));
+  TIDE_TRY(save_record(directory, {lineage, {opened.generation, kClaimSequence}, base->files, base->blobs}));
   TIDE_TRY(env::write_file_atomically(directory + "/CURRENT", current->bytes));
-  opened.generation = claimed.id.generation;
-  opened.files = std::move(claimed.files);
-  opened.blobs = std::move(claimed.blobs);
+  opened.base = base->id;
+  opened.files = std::move(base->files);
+  opened.blobs = std::move(base->blobs);
   return std::optional<OpenedProject>(std::move(opened));
 }
 
@@ -230,27 +225,35 @@ Result<OpenedProject> ProjectUpload::reattach(objectstore::ObjectStore& store, c
   std::optional<Record> record = TIDE_TRY(load_record(directory));
   std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store));
   OpenedProject opened;
-  std::optional<ProjectManifest> newest = TIDE_TRY(newest_valid(store, ids, opened.skipped));
-  if (!newest) {
-    if (record && record->id.sequence > 0) {
-      return Status(Code::kCorrupt, fmt::format("the object store has lost the manifests of this project"))
-          .with_detail(fmt::format("{} was uploaded last as {}.", directory, manifest_key(record->id)))
+  if (ids.empty()) {
+    if (record && record->id != ManifestId{1, kClaimSequence}) {
+      return Status(Code::kCorrupt, "the object store has lost the manifests of this project")
+          .with_detail(fmt::format("{} was there last as {}.", directory, manifest_key(record->id)))
           .with_hint("Check that the object store's URL is the one used before.");
     }
     // Never uploaded: go on as a new project would.
-    Record fresh{record ? record->lineage : random_name(), {1, 0}, {}};
-    TIDE_TRY(save_record(directory, fresh));
+    if (!record) TIDE_TRY(save_record(directory, {random_name(), {1, kClaimSequence}, {}, {}}));
     opened.generation = 1;
     return opened;
   }
-  if (!record || record->lineage != newest->lineage) {
-    return fenced(fmt::format("{} comes from another directory", manifest_key(newest->id)));
+  // Strictly the newest, claim or state: passing over a damaged one could hide that we are fenced.
+  ProjectManifest newest = TIDE_TRY(read_manifest(store, ids.front()));
+  if (!record || record->lineage != newest.lineage) {
+    return fenced(fmt::format("{} comes from another directory", manifest_key(newest.id)));
   }
-  ProjectManifest claimed = TIDE_TRY(claim(store, std::move(*newest), ids.front(), record->lineage, opened.base));
-  TIDE_TRY(save_record(directory, {record->lineage, claimed.id, claimed.files}));
-  opened.generation = claimed.id.generation;
-  opened.files = std::move(claimed.files);
-  opened.blobs = std::move(claimed.blobs);
+  ids = TIDE_TRY(claim(store, ids.front(), record->lineage, opened.generation));
+  // Our own last upload, whose record a crash may have lost; before the first one, what was restored.
+  opened.base = record->id;
+  opened.files = std::move(record->files);
+  opened.blobs = std::move(record->blobs);
+  std::optional<ProjectManifest> state = TIDE_TRY(newest_valid(store, states_of(ids), opened.skipped));
+  if (state && state->lineage == record->lineage && state->id > record->id) {
+    opened.base = state->id;
+    opened.files = std::move(state->files);
+    opened.blobs = std::move(state->blobs);
+  }
+  TIDE_TRY(save_record(directory,
+                       {record->lineage, {opened.generation, kClaimSequence}, opened.files, opened.blobs}));
   return opened;
 }
 
@@ -271,7 +274,7 @@ Result<std::unique_ptr<ProjectUpload>> ProjectUpload::open(rocksdb::DB& db, cons
   std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store));
   if (!record) {
     if (!ids.empty()) return fenced("the object store has this project already, from another directory");
-    record = Record{random_name(), {generation, 0}, {}};
+    record = Record{random_name(), {generation, kClaimSequence}, {}, {}};
     TIDE_TRY(save_record(directory, *record));
   }
   if (record->id.generation != generation) {
@@ -295,13 +298,13 @@ Result<std::unique_ptr<ProjectUpload>> ProjectUpload::open(rocksdb::DB& db, cons
   return upload;
 }
 
-Status ProjectUpload::check_not_fenced() {
+Result<std::vector<ManifestId>> ProjectUpload::list_unless_fenced() {
   std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store_));
   if (!ids.empty() && ids.front().generation > generation_) {
     fenced_ = true;
     return fenced(fmt::format("generation {} exists, this is {}", ids.front().generation, generation_));
   }
-  return {};
+  return ids;
 }
 
 Result<ProjectUpload::LiveFiles> ProjectUpload::take_live_files() {
@@ -403,21 +406,25 @@ Status ProjectUpload::upload_files(LiveFiles& live, UploadReport& report) {
   return failed;
 }
 
-Status ProjectUpload::remove_unreferenced(const ProjectManifest& newest, UploadReport& report) {
-  std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store_));
-  // Looked at again after our manifest was written, as `claim` relies on.
+/// `ids` were listed after `newest` was written, and `newest` was the first: what `claim` relies on.
+Status ProjectUpload::remove_unreferenced(const ProjectManifest& newest, const std::vector<ManifestId>& ids,
+                                          UploadReport& report) {
   if (ids.empty() || ids.front() != newest.id) {
-    return check_not_fenced();
+    return Status(Code::kRetry, fmt::format("{} is not in the list of manifests", manifest_key(newest.id)));
   }
   std::set<std::string> referenced;
   for (const RemoteFile& file : newest.files) referenced.insert(file.key);
-  if (ids.size() > 1) {
+  std::vector<ManifestId> states = states_of(ids);
+  states.resize(std::min<size_t>(states.size(), 2));
+  if (states.size() == 2) {
     // If it cannot be read we do not know what it names, so nothing is removed.
-    ProjectManifest second = TIDE_TRY(read_manifest(store_, ids[1]));
+    ProjectManifest second = TIDE_TRY(read_manifest(store_, states[1]));
     for (const RemoteFile& file : second.files) referenced.insert(file.key);
   }
-  for (size_t i = 2; i < ids.size(); ++i) {
-    TIDE_TRY(store_.remove(manifest_key(ids[i])));
+  // Claims too: the newest state shows their generation.
+  for (ManifestId id : ids) {
+    if (std::find(states.begin(), states.end(), id) != states.end()) continue;
+    TIDE_TRY(store_.remove(manifest_key(id)));
     ++report.objects_removed;
   }
   std::vector<objectstore::ObjectInfo> pages = TIDE_TRY(store_.list("pages/"));
@@ -433,7 +440,7 @@ Status ProjectUpload::remove_unreferenced(const ProjectManifest& newest, UploadR
 Result<UploadReport> ProjectUpload::upload(const std::vector<Blob>& blobs) {
   std::lock_guard lock(mutex_);
   if (fenced_) return fenced("a newer generation exists");
-  TIDE_TRY(check_not_fenced());
+  std::vector<ManifestId> ids = TIDE_TRY(list_unless_fenced());
 
   UploadReport report;
   ProjectManifest manifest;
@@ -462,8 +469,8 @@ Result<UploadReport> ProjectUpload::upload(const std::vector<Blob>& blobs) {
   // while nobody has taken the project over, for whom this manifest would not count.
   std::string stored = TIDE_TRY(store_.get(key));
   if (stored != text) return Status(Code::kCorrupt, fmt::format("{} reads back differently than written", key));
-  TIDE_TRY(check_not_fenced());
-  TIDE_TRY(save_record(directory_, {lineage_, manifest.id, manifest.files}));
+  ids = TIDE_TRY(list_unless_fenced());
+  TIDE_TRY(save_record(directory_, {lineage_, manifest.id, manifest.files, manifest.blobs}));
 
   uploaded_.clear();
   for (const RemoteFile& file : manifest.files) {
@@ -472,9 +479,18 @@ Result<UploadReport> ProjectUpload::upload(const std::vector<Blob>& blobs) {
   }
   report.id = manifest.id;
   report.files = manifest.files.size();
-  report.cleanup = remove_unreferenced(manifest, report);
-  if (report.cleanup.code() == Code::kStaleEpoch) return report.cleanup;
+  report.cleanup = remove_unreferenced(manifest, ids, report);
   return report;
+}
+
+/// The newest state and the one before it, unless that is of a former generation: a fenced node may still
+/// have written it, and nobody keeps its objects.
+Result<std::vector<ManifestId>> ProjectUpload::list_states_to_verify(objectstore::ObjectStore& store) {
+  std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store));
+  ids = states_of(std::move(ids));
+  ids.resize(std::min<size_t>(ids.size(), 2));
+  if (ids.size() == 2 && ids[1].generation != ids[0].generation) ids.pop_back();
+  return ids;
 }
 
 /// One round over the manifests `ids`; faults go to `problems`.
@@ -524,14 +540,12 @@ Status ProjectUpload::verify_manifests(objectstore::ObjectStore& store, const st
 Status ProjectUpload::verify(objectstore::ObjectStore& store, bool deep,
                              const std::function<void(const std::string& problem)>& problem) {
   for (int round = 0; round < kVerifyRounds; ++round) {
-    std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store));
-    if (ids.size() > 2) ids.resize(2);
+    std::vector<ManifestId> ids = TIDE_TRY(list_states_to_verify(store));
     std::vector<std::string> problems;
     TIDE_TRY(verify_manifests(store, ids, deep, problems));
     if (!problems.empty()) {
       // What an upload replaced in the meantime is rightly gone: look at the newer manifests instead.
-      std::vector<ManifestId> now = TIDE_TRY(list_manifests(store));
-      if (now.size() > 2) now.resize(2);
+      std::vector<ManifestId> now = TIDE_TRY(list_states_to_verify(store));
       if (now != ids) continue;
     }
     for (const std::string& text : problems) problem(text);

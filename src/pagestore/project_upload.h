@@ -47,8 +47,8 @@ struct OpenedProject {
 /// the project's state. So the newest valid manifest is complete whatever happens in between.
 ///
 /// One writer at a time: each attachment of the project to a directory claims a generation (`restore`,
-/// `reattach`) by writing the first manifest of it, and whoever sees a higher generation than its own
-/// stops for good (kStaleEpoch). A fenced writer may still leave objects and even a manifest of its lower
+/// `reattach`) by creating the manifest with sequence 0, which names no state, and whoever sees a higher
+/// generation than its own stops for good (kStaleEpoch). A fenced writer may still leave objects and even a manifest of its lower
 /// generation behind; they never become the state, and the newer generation removes them.
 ///
 /// Objects that neither of the two newest manifests names are removed after each upload, and only once
@@ -83,7 +83,7 @@ class ProjectUpload {
   /// the project has meanwhile been taken over elsewhere; then remove the directory and restore().
   static Result<OpenedProject> reattach(objectstore::ObjectStore& store, const std::string& directory);
 
-  /// Checks the two newest manifests and the objects they name: there, of the right size and, if `deep`, with the right
+  /// Checks the newest state, the one before it if of the same generation, and the objects they name: there, of the right size and, if `deep`, with the right
   /// CRC. Each fault goes to `problem`; an error means that the check itself could not be done.
   static Status verify(objectstore::ObjectStore& store, bool deep,
                        const std::function<void(const std::string& problem)>& problem);
@@ -102,16 +102,18 @@ class ProjectUpload {
   static Result<std::optional<ProjectManifest>> newest_valid(objectstore::ObjectStore& store,
                                                              const std::vector<ManifestId>& ids,
                                                              std::vector<std::string>& skipped);
-  static Result<ProjectManifest> claim(objectstore::ObjectStore& store, ProjectManifest base, ManifestId newest,
-                                       const std::string& lineage, ManifestId& base_id);
-
+  static std::vector<ManifestId> states_of(std::vector<ManifestId> ids);
+  static Result<std::vector<ManifestId>> list_states_to_verify(objectstore::ObjectStore& store);
+  static Result<std::vector<ManifestId>> claim(objectstore::ObjectStore& store, ManifestId newest,
+                                               const std::string& lineage, uint64_t& generation);
   static Status verify_manifests(objectstore::ObjectStore& store, const std::vector<ManifestId>& ids, bool deep,
                                  std::vector<std::string>& problems);
 
-  Status check_not_fenced();
+  /// All manifests, newest first; kStaleEpoch, now and for ever, if one is of a higher generation.
+  Result<std::vector<ManifestId>> list_unless_fenced();
   Result<LiveFiles> take_live_files();
   Status upload_files(LiveFiles& live, UploadReport& report);
-  Status remove_unreferenced(const ProjectManifest& newest, UploadReport& report);
+  Status remove_unreferenced(const ProjectManifest& newest, const std::vector<ManifestId>& ids, UploadReport& report);
 
   rocksdb::DB& db_;
   const std::string directory_;
