@@ -480,6 +480,10 @@ Result<std::unique_ptr<RedoPool>> RedoPool::open(Options options) {
     return Status(Code::kInvalid, fmt::format("a redo ring of {} bytes: must be 1 MiB to 1 GiB",
                                               options.ring_bytes));
   }
+  if (!options.library.starts_with('/')) {
+    return Status(Code::kInvalid, fmt::format("library path {} is not absolute", options.library))
+        .with_detail("PostgreSQL looks for it from the helper's data directory.");
+  }
   for (const std::string& path :
        {options.postgres, options.library, options.template_directory + "/global/pg_control"}) {
     if (!env::exists(path)) {

@@ -379,6 +379,10 @@ TEST_F(RedoPoolTest, HelpersAreReplacedWhenKilledOrStuck) {
 
   std::vector<pid_t> pids = helper_pids();
   ASSERT_EQ(pids.size(), 1U);
+  EXPECT_THAT(env::read_file(fmt::format("/proc/{}/status", pids[0])).value(),
+              HasSubstr("Seccomp:\t2"));
+  EXPECT_THAT(env::list_directory(fmt::format("/proc/{}/fd", pids[0])).value(),
+              testing::ElementsAre("2"));
   ASSERT_EQ(kill(pids[0], SIGKILL), 0);
   ASSERT_TRUE(pool->apply({&request, 1}).ok());
   EXPECT_TRUE(request.status.ok()) << request.status.to_string();

@@ -17,6 +17,9 @@
 namespace tide::redo::internal {
 namespace {
 
+/// In the place of an answer: the helper is dead. No batch has this number.
+constexpr uint32_t kAbandoned = UINT32_MAX;
+
 constexpr size_t round_up(size_t value, size_t to) { return (value + to - 1) / to * to; }
 
 size_t bytes_of(const Record& record) {
@@ -121,7 +124,7 @@ size_t Ring::add(const PageTag& tag, const std::byte* base, std::span<const Reco
 void Ring::submit() {
   header()->page_count = static_cast<uint32_t>(page_count());
   header()->done_pages = 0;
-  ++number_;
+  if (++number_ == kAbandoned) number_ = 1;
   write_shared(&header()->request, number_);
   wake(&header()->request);
 }
@@ -136,7 +139,7 @@ void Ring::wait(std::chrono::nanoseconds timeout) const {
 }
 
 void Ring::abandon() {
-  write_shared(&header()->response, ~number_);
+  write_shared(&header()->response, kAbandoned);
   wake(&header()->response);
 }
 
