@@ -177,7 +177,8 @@ Status Computes::take_up() {
     // Its epoch must be the last one given out, and its start must have been completed.
     std::string life = fmt::format("|{}|{}", endpoint.timeline, endpoint.epoch);
     bool complete = endpoint.epoch == branch.epoch && living->id().ends_with(life) && endpoint.pid == living->pid();
-    if (endpoint.wanted && complete && endpoint.port == slot->info.port) {
+    bool answers = complete && is_answering(options_.socket_directory, endpoint.port, living->pid());
+    if (endpoint.wanted && answers && endpoint.port == slot->info.port) {
       obs::info("takes up the compute of branch {}: process {}", branch.name, living->pid());
       slot->compute = std::move(living);
       {
@@ -191,6 +192,8 @@ Status Computes::take_up() {
     }
     obs::info("ends the compute of branch {} that an earlier control role left: process {}", branch.name, living->pid());
     slot->compute = std::move(living);
+    // One that hangs or is frozen would not follow an order to stop.
+    if (!answers) TIDE_TRY(compute::kill_all(directory, endpoint.lock_file, kKillDeadline));
     Status stopped = stop_in(*slot, true);
     if (!stopped.ok()) obs::warn("{}", stopped.to_string());
   }

@@ -7,6 +7,8 @@
 
 #include <memory>
 
+#include "env/process.h"
+
 namespace tide::control {
 
 namespace {
@@ -103,6 +105,17 @@ Status provision_owner(const std::string& socket_directory, int port, const Owne
   exists = !TIDE_TRY(run(pg, "SELECT 1 FROM pg_database WHERE datname = " + database_text)).empty();
   if (!exists) TIDE_TRY(run(pg, fmt::format("CREATE DATABASE {} OWNER {}", database_name, role_name)));
   return {};
+}
+
+bool is_answering(const std::string& socket_directory, int port, pid_t postmaster) {
+  char state = env::process_state(postmaster);
+  if (state == 'T' || state == 't') return false;
+  std::string port_text = fmt::format("{}", port);
+  const char* keywords[] = {"host", "port", "user", "dbname", "connect_timeout", nullptr};
+  const char* values[] = {socket_directory.c_str(), port_text.c_str(), "postgres", "postgres", "3", nullptr};
+  PGPing ping = PQpingParams(keywords, values, 0);
+  // Refusing (too many clients) is an answer too.
+  return ping == PQPING_OK || ping == PQPING_REJECT;
 }
 
 }  // namespace tide::control

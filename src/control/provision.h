@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <string>
 
 #include "base/result.h"
@@ -20,5 +22,8 @@ struct Owner {
 /// Gives a new cluster its owner role (superuser, login, SCRAM) and database, over the private Unix
 /// socket as the bootstrap superuser. Does only what is missing, so it may be repeated.
 Status provision_owner(const std::string& socket_directory, int port, const Owner& owner);
+
+/// True if the postmaster is not frozen and takes part in a connection attempt within a few seconds.
+bool is_answering(const std::string& socket_directory, int port, pid_t postmaster);
 
 }  // namespace tide::control
