@@ -32,7 +32,7 @@ run: build ## build, start everything in the background, say what to do next
 	@printf '\nNext:\n  %s\n  %s\n  %s\n  %s\n' \
 	  '$(BUILD)/tide psql                     # a session' \
 	  '$(BUILD)/tide branch create dev        # a copy of everything, in milliseconds' \
-	  '$(BUILD)/tide url postgres@dev         # its address' \
+	  '$(BUILD)/tide url @dev                 # its address' \
 	  '$(BUILD)/tide down                     # stop; the data stays'
 
 test: test-unit test-e2e ## unit, oracle and short end-to-end tests

@@ -35,6 +35,7 @@ using std::chrono::steady_clock;
 
 constexpr std::string_view kIdVariable = "TIDE_COMPUTE";
 constexpr milliseconds kLeftovers{10'000};
+constexpr milliseconds kReaping{1'000};
 constexpr uint64_t kLogTail = 8192;
 
 /// The path as the kernel shows it in /proc/PID/cwd.
@@ -205,6 +206,23 @@ Status discard_directory(const std::string& path) {
   return {};
 }
 
+/// Removes the socket and its lock file that a killed postmaster left, unless somebody listens
+/// there. PostgreSQL would take a zombie, or a stranger with the reused process number, for its
+/// owner.
+Status clear_socket(const ComputeSpec& spec) {
+  std::string path = fmt::format("{}/.s.PGSQL.{}", spec.socket_dir, spec.port);
+  env::FileDescriptor probe(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (!probe.is_open()) return Status::from_errno(errno, "socket");
+  sockaddr_un name{};
+  name.sun_family = AF_UNIX;
+  std::memcpy(name.sun_path, path.data(), path.size());  // check_spec() looked at the length
+  bool listens = ::connect(probe.get(), reinterpret_cast<sockaddr*>(&name), sizeof name) == 0 ||
+                 (errno != ECONNREFUSED && errno != ENOENT);
+  if (listens) return port_taken(spec.port);
+  TIDE_TRY(env::remove_file(path));
+  return env::remove_file(path + ".lock");
+}
+
 Status write_configuration(const ComputeSpec& spec) {
   const std::string& dir = spec.data_dir;
   TIDE_TRY(env::write_file(dir + "/postgresql.conf", postgresql_conf(spec)));
@@ -323,7 +341,8 @@ Status Compute::kill_all(milliseconds timeout) {
   // The postmaster first: without it nothing new is started.
   TIDE_TRY(postmaster_.signal(SIGKILL));
   Status status = kill_everything(data_dir_, lock_file_, timeout);
-  TIDE_TRY(wait_for_end(milliseconds(0)));
+  // A dying process gives up its lock a little before it can be reaped.
+  TIDE_TRY(wait_for_end(kReaping));
   return status;
 }
 
@@ -403,6 +422,7 @@ Result<std::unique_ptr<Compute>> start(const Installation& installation, const C
   TIDE_TRY(write_configuration(resolved));
   if (::chmod(data_dir.c_str(), 0700) != 0) return Status::from_errno(errno, data_dir);
   TIDE_TRY(env::make_directories(spec.socket_dir));
+  TIDE_TRY(clear_socket(spec));
   std::string log_dir = std::filesystem::path(spec.log_file).parent_path().string();
   TIDE_TRY(env::make_directories(log_dir));
 

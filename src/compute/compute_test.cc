@@ -366,6 +366,37 @@ TEST_F(ComputeTest, ATakenPortIsNamed) {
   EXPECT_NE(started.status().message().find(fmt::format("{}", spec_.port)), std::string::npos);
 }
 
+TEST_F(ComputeTest, TheSocketOfAKilledServerIsNoObstacle) {
+  ASSERT_TRUE(env::make_directories(spec_.socket_dir).ok());
+  std::string socket = fmt::format("{}/.s.PGSQL.{}", spec_.socket_dir, spec_.port);
+  ASSERT_TRUE(env::write_file(socket, "").ok());
+  // PostgreSQL would take this living process for the socket's owner.
+  env::SpawnSpec sleep;
+  sleep.program = "/bin/sleep";
+  sleep.arguments = {"60"};
+  Result<env::Process> stranger = env::spawn(sleep);
+  ASSERT_TRUE(stranger.ok());
+  ASSERT_TRUE(
+      env::write_file(socket + ".lock", fmt::format("{}\n/elsewhere\n1\n{}\n{}\n\n",
+                                                    stranger->pid(), spec_.port, spec_.socket_dir))
+          .ok());
+  std::unique_ptr<Compute> compute = start_compute();
+  ASSERT_NE(compute, nullptr);
+  EXPECT_EQ(query("SELECT 1"), "1");
+  EXPECT_TRUE(stranger->signal(SIGKILL).ok());
+  stranger->wait(milliseconds(5000)).status().ignore("reaped");
+}
+
+TEST_F(ComputeTest, AKilledServerIsReapedAtOnce) {
+  for (int i = 0; i < 3; ++i) {
+    std::unique_ptr<Compute> compute = start_compute();
+    ASSERT_NE(compute, nullptr);
+    pid_t pid = compute->pid();
+    ASSERT_TRUE(compute->kill_all(milliseconds(20'000)).ok());
+    EXPECT_EQ(env::process_state(pid), 0);
+  }
+}
+
 TEST_F(ComputeTest, SharedMemoryOfAKilledServerIsRemoved) {
   std::unique_ptr<Compute> compute = start_compute();
   ASSERT_NE(compute, nullptr);

@@ -4,7 +4,7 @@
         tide.up()
         tide.sql("SELECT 1")                   # [(1,)] on the main branch
         tide.run("branch", "create", "dev")
-        tide.sql("SELECT 1", "postgres@dev")
+        tide.sql("SELECT 1", "@dev")
 
 Everything is found by the data directory: processes carry it in their arguments, PostgreSQL's
 backends work inside it. Nothing is ever ended by name.

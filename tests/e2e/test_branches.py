@@ -23,11 +23,11 @@ def test_branch_at_head_is_independent(tide):
     tide.sql("INSERT INTO head VALUES (1), (2)")
     tide.run("branch", "create", "dev")
     assert "dev" in names(tide) and "main" in names(tide)
-    assert numbers(tide, "head", "postgres@dev") == [1, 2]
-    tide.sql("INSERT INTO head VALUES (3)", "postgres@dev")
+    assert numbers(tide, "head", "@dev") == [1, 2]
+    tide.sql("INSERT INTO head VALUES (3)", "@dev")
     tide.sql("INSERT INTO head VALUES (4)")
-    tide.sql("CREATE TABLE only_dev (id int)", "postgres@dev")
-    assert numbers(tide, "head", "postgres@dev") == [1, 2, 3]
+    tide.sql("CREATE TABLE only_dev (id int)", "@dev")
+    assert numbers(tide, "head", "@dev") == [1, 2, 3]
     assert numbers(tide, "head") == [1, 2, 4]
     assert tide.value("SELECT to_regclass('only_dev')") is None
     tide.run("branch", "delete", "dev")
@@ -45,11 +45,11 @@ def test_branch_at_an_lsn_and_at_a_time(tide):
     tide.sql("INSERT INTO past VALUES (2)")
     tide.run("branch", "create", "at-lsn", "--lsn", lsn)
     tide.run("branch", "create", "at-time", "--time", moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ"))
-    assert numbers(tide, "past", "postgres@at-lsn") == [1]
-    assert numbers(tide, "past", "postgres@at-time") == [1]
+    assert numbers(tide, "past", "@at-lsn") == [1]
+    assert numbers(tide, "past", "@at-time") == [1]
     assert numbers(tide, "past") == [1, 2]
-    tide.sql("INSERT INTO past VALUES (10)", "postgres@at-lsn")
-    assert numbers(tide, "past", "postgres@at-lsn") == [1, 10]
+    tide.sql("INSERT INTO past VALUES (10)", "@at-lsn")
+    assert numbers(tide, "past", "@at-lsn") == [1, 10]
     for branch in ("at-lsn", "at-time"):
         tide.run("branch", "delete", branch)
 
@@ -58,16 +58,16 @@ def test_branch_of_a_branch_after_a_restart(tide):
     tide.sql("CREATE TABLE nested (id int)")
     tide.sql("INSERT INTO nested VALUES (1)")
     tide.run("branch", "create", "one")
-    tide.sql("INSERT INTO nested VALUES (2)", "postgres@one")
+    tide.sql("INSERT INTO nested VALUES (2)", "@one")
     tide.run("branch", "create", "two", "--from", "one")
-    tide.sql("INSERT INTO nested VALUES (3)", "postgres@two")
+    tide.sql("INSERT INTO nested VALUES (3)", "@two")
     with pytest.raises(Failed):
         tide.run("branch", "delete", "one")
     tide.down()
     tide.up()
     assert numbers(tide, "nested") == [1]
-    assert numbers(tide, "nested", "postgres@one") == [1, 2]
-    assert numbers(tide, "nested", "postgres@two") == [1, 2, 3]
+    assert numbers(tide, "nested", "@one") == [1, 2]
+    assert numbers(tide, "nested", "@two") == [1, 2, 3]
     tide.run("branch", "delete", "two")
     tide.run("branch", "delete", "one")
 
@@ -76,14 +76,14 @@ def test_reset_and_restore(tide):
     tide.sql("CREATE TABLE changed (id int)")
     tide.sql("INSERT INTO changed VALUES (1)")
     tide.run("branch", "create", "work")
-    tide.sql("INSERT INTO changed VALUES (99)", "postgres@work")
+    tide.sql("INSERT INTO changed VALUES (99)", "@work")
     tide.sql("INSERT INTO changed VALUES (2)")
     tide.run("branch", "reset", "work")
-    assert numbers(tide, "changed", "postgres@work") == [1, 2]
-    lsn = tide.lsn("postgres@work")
-    tide.sql("DELETE FROM changed", "postgres@work")
+    assert numbers(tide, "changed", "@work") == [1, 2]
+    lsn = tide.lsn("@work")
+    tide.sql("DELETE FROM changed", "@work")
     tide.run("branch", "restore", "work", "--lsn", lsn)
-    assert numbers(tide, "changed", "postgres@work") == [1, 2]
+    assert numbers(tide, "changed", "@work") == [1, 2]
     tide.run("branch", "delete", "work")
 
 
@@ -93,8 +93,8 @@ def test_mistakes_are_named(tide):
                             (("branch", "create", "x", "--from", "no-such"), "no-such"),
                             (("branch", "create", "x", "--lsn", "nonsense"), "nonsense"),
                             (("branch", "create", "x", "--lsn", "FFFF/0"), "FFFF/0"),
-                            (("branch", "create", "x", "--time", "1999-01-01T00:00:00Z"), "1999"),
-                            (("url", "postgres@no-such"), "no-such")):
+                            (("branch", "create", "x", "--time", "1999-01-01T00:00:00Z"), "history"),
+                            (("url", "@no-such"), "no-such")):
         with pytest.raises(Failed) as failed:
             tide.run(*arguments)
         assert part in failed.value.output, arguments
