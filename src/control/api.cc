@@ -165,6 +165,8 @@ json Api::status_json() {
                  {"durability", options_.settings.durability},
                  {"uptime_seconds",
                   std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count()}};
+  // Read before the stages, so that whoever sees "ready" sees all of them done.
+  bool up = service_.is_up();
   json problems = json::array();
   auto add_problem = [&problems](std::string where, const Status& status) {
     if (status.ok()) return;
@@ -232,7 +234,6 @@ json Api::status_json() {
   } else {
     answer["supervisor"] = nullptr;
   }
-  bool up = service_.is_up();
   answer["ready"] = up && storage.ok();
   answer["state"] = !up ? "starting" : problems.empty() ? "ready" : "degraded";
   answer["problems"] = std::move(problems);

@@ -299,9 +299,14 @@ Status Computes::start_once(Slot& slot) {
   Branch branch = TIDE_TRY(store_.branch(slot.timeline));
   std::string directory = directory_of(slot.timeline);
 
+  auto began = Clock::now();
+  auto milliseconds_since = [](Clock::time_point then) {
+    return std::chrono::duration<double, std::milli>(Clock::now() - then).count();
+  };
   StorageClient::BegunEpoch begun;
   TIDE_TRY(begin_epoch(slot, endpoint, begun));
   TIDE_TRY(store_.set_endpoint_begun(slot.timeline, begun.epoch, begun.lock_file));
+  double epoch_ms = milliseconds_since(began);
 
   compute::ComputeSpec spec;
   spec.instance = "tide";
@@ -346,6 +351,8 @@ Status Computes::start_once(Slot& slot) {
     return failure;
   }
   slot.compute = std::move(started).value();
+  obs::info("start of {}: epoch {:.1f} ms, backup and PostgreSQL {:.1f} ms", slot.timeline, epoch_ms,
+            milliseconds_since(began) - epoch_ms);
   {
     std::lock_guard lock(mutex_);
     slot.info.port = endpoint.port;

@@ -13,6 +13,7 @@
 #include "control/provision.h"
 #include "control/service.h"
 #include "control/settings.h"
+#include "control/state_copy.h"
 #include "control/storage_client.h"
 #include "control/store.h"
 #include "env/file.h"
@@ -80,8 +81,9 @@ Status run_control(const ControlOptions& options) {
     return computes.stop_all();
   }
 
+  StateCopy copy(settings.object_store, *store);
   Service service({.data_directory = data, .main_port = settings.port, .installation = installation}, *store,
-                  storage, computes);
+                  storage, computes, copy);
   Api api({.data_directory = data,
            .postgresql_version = installation.version,
            .settings = settings,
@@ -104,6 +106,7 @@ Status run_control(const ControlOptions& options) {
   service.stop();
   Status stopped = computes.stop_all();
   server->stop(std::chrono::seconds(5));
+  copy.stop();
   return stopped;
 }
 

@@ -224,9 +224,10 @@ class ControlTest : public ::testing::Test {
     options.installation = installation_;
     options.main_port = port_;
     computes_ = std::make_unique<Computes>(options, *store_, *storage_);
+    copy_ = std::make_unique<StateCopy>("file://" + directory_ + "/objects", *store_);
     service_ = std::make_unique<Service>(
         ServiceOptions{.data_directory = directory_, .main_port = port_, .installation = installation_}, *store_,
-        *storage_, *computes_);
+        *storage_, *computes_, *copy_);
     service_->begin();
   }
   void bring_up() {
@@ -238,7 +239,9 @@ class ControlTest : public ::testing::Test {
     if (computes_) computes_->refuse();
     if (service_) service_->stop();
     if (computes_ && orderly) computes_->stop_all().ignore("checked where it matters");
+    if (copy_) copy_->stop();
     service_.reset();
+    copy_.reset();
     computes_.reset();
     storage_.reset();
     store_.reset();
@@ -261,6 +264,7 @@ class ControlTest : public ::testing::Test {
   std::unique_ptr<Store> store_;
   std::unique_ptr<StorageClient> storage_;
   std::unique_ptr<Computes> computes_;
+  std::unique_ptr<StateCopy> copy_;
   std::unique_ptr<Service> service_;
 };
 
@@ -449,6 +453,25 @@ TEST_F(ControlTest, OldControlDatabaseNeverReusesAnEpoch) {
   }
   ASSERT_TRUE(service_->restart_endpoint("main").ok());
   EXPECT_GT(main_info().epoch.value, 40u);
+}
+
+TEST_F(ControlTest, LostControlDatabaseIsRecoveredFromTheObjectStore) {
+  bring_up();
+  ASSERT_TRUE(service_->create_branch("dev", "", {}).ok());
+  psql(port_, "ALTER SYSTEM SET work_mem = '7MB'");
+  ASSERT_TRUE(service_->suspend_endpoint("main").ok());
+  std::string password = store_->project().value()->password;
+  end_control(true);
+  for (const char* file : {"/control.db", "/control.db-wal", "/control.db-shm"}) {
+    env::remove_file(directory_ + file).ignore("may be gone");
+  }
+  storage_server_->epochs_[9] = 3;  // made after the last copy
+  bring_up();
+  EXPECT_EQ(store_->branch("dev")->timeline.value, 2u);
+  EXPECT_EQ(store_->branch("recovered-t9")->epoch.value, 3u);
+  EXPECT_EQ(psql(port_, "SHOW work_mem"), "7MB");
+  EXPECT_NE(store_->project().value()->password, password);
+  EXPECT_EQ(service_->create_branch("next", "", {})->timeline.value, 10u);
 }
 
 TEST_F(ControlTest, ApiAsksForATokenOverTcpOnly) {

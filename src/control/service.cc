@@ -103,8 +103,8 @@ class Service::BranchLock {
   const std::string name_;
 };
 
-Service::Service(ServiceOptions options, Store& store, StorageClient& storage, Computes& computes)
-    : options_(std::move(options)), store_(store), storage_(storage), computes_(computes) {
+Service::Service(ServiceOptions options, Store& store, StorageClient& storage, Computes& computes, StateCopy& copy)
+    : options_(std::move(options)), store_(store), storage_(storage), computes_(computes), copy_(copy) {
   stages_ = {{.name = "storage", .state = "waiting"},
              {.name = "project", .state = "waiting"},
              {.name = "compute", .state = "waiting"}};
@@ -197,12 +197,21 @@ Status Service::bring_up_project(Stage& stage) {
     wanted.role = "tide";
     wanted.database = "tide";
     wanted.password = TIDE_TRY(random_password(24));
-    TIDE_TRY(store_.transaction([&]() -> Status {
-      TIDE_TRY(store_.insert_project(wanted));
-      auto begun = store_.begin_operation("create_project", options_.main_branch, TimelineId{}, "{}");
-      return begun.ok() ? Status() : std::move(begun).status();
-    }));
+    json status = TIDE_TRY(storage_.status());
+    std::string stored = TIDE_TRY(net::string_member(status, "system_id", ""));
+    if (!stored.empty()) {
+      // A fresh data directory on an object store that holds a project.
+      TIDE_TRY(copy_.recover(stored, TIDE_TRY(storage_.timelines()), wanted, options_.main_branch));
+    } else {
+      TIDE_TRY(store_.transaction([&]() -> Status {
+        TIDE_TRY(store_.insert_project(wanted));
+        auto begun = store_.begin_operation("create_project", options_.main_branch, TimelineId{}, "{}");
+        return begun.ok() ? Status() : std::move(begun).status();
+      }));
+    }
     project = TIDE_TRY(store_.project());
+    is_new = stored.empty();
+    if (!is_new) stage.detail = "opened from the object store";
   }
   for (const Operation& operation : TIDE_TRY(store_.running_operations())) {
     if (operation.kind == "create_project") TIDE_TRY(carry_on(operation));
@@ -222,7 +231,11 @@ Status Service::bring_up_project(Stage& stage) {
           .with_hint("Bring back the data directory or object store that belongs to it.");
     }
   }
-  stage.detail = fmt::format("{}, branch {}{}", project->name, options_.main_branch, is_new ? " (new)" : "");
+  stage.detail = fmt::format("{}, branch {}{}", project->name, options_.main_branch,
+                             is_new                  ? " (new)"
+                             : stage.detail.empty() ? ""
+                                                    : " (" + stage.detail + ")");
+  copy_.begin();
   TIDE_TRY(computes_.take_up());
   computes_.keep_up();
   carry_on_interrupted();
@@ -231,6 +244,7 @@ Status Service::bring_up_project(Stage& stage) {
 
 Status Service::bring_up_compute(Stage& stage) {
   Branch main = TIDE_TRY(store_.branch(options_.main_branch));
+  TIDE_TRY(computes_.make_endpoint(main.timeline));
   // "tide up" wakes main, whatever it was before.
   TIDE_TRY(store_.set_endpoint_wanted(main.timeline, true));
   TIDE_TRY(computes_.start(main.timeline));
@@ -348,7 +362,8 @@ Status Service::make_timeline(const Operation& operation, TimelineId parent, con
     if (!may_pass(refused)) {
       TIDE_TRY(storage_.delete_timeline(operation.timeline));
       TIDE_TRY(store_.remove_branch(operation.timeline));
-      return refused;
+      std::string where = point.lsn.empty() ? point.time : point.lsn;
+      return where.empty() ? refused : std::move(refused).with_context("branch at " + where);
     }
     std::unique_lock lock(mutex_);
     if (Clock::now() > deadline) return refused;

@@ -15,6 +15,7 @@
 
 #include "base/result.h"
 #include "control/computes.h"
+#include "control/state_copy.h"
 #include "control/storage_client.h"
 #include "control/store.h"
 
@@ -41,7 +42,7 @@ struct ServiceOptions {
 /// store, carried on after a crash at any step. Operations on one branch come one after the other.
 class Service {
  public:
-  Service(ServiceOptions options, Store& store, StorageClient& storage, Computes& computes);
+  Service(ServiceOptions options, Store& store, StorageClient& storage, Computes& computes, StateCopy& copy);
   ~Service();
 
   /// Begins to bring everything up on a thread of its own: waits for the storage, makes the project if
@@ -122,6 +123,7 @@ class Service {
   Store& store_;
   StorageClient& storage_;
   Computes& computes_;
+  StateCopy& copy_;
 
   std::mutex mutex_;
   std::condition_variable changed_;

@@ -56,6 +56,10 @@ Result<std::vector<StorageClient::Timeline>> StorageClient::timelines() {
     Timeline timeline;
     timeline.id = TimelineId{static_cast<uint32_t>(TIDE_TRY(net::number_member(entry, "id")))};
     timeline.epoch = Epoch{TIDE_TRY(net::number_member(entry, "epoch", 0))};
+    if (uint64_t parent = TIDE_TRY(net::number_member(entry, "parent", 0)); parent != 0) {
+      timeline.parent = TimelineId{static_cast<uint32_t>(parent)};
+    }
+    timeline.branch_lsn = TIDE_TRY(optional_lsn_member(entry, "branch_lsn"));
     timeline.active = TIDE_TRY(net::bool_member(entry, "active", false));
     timeline.end_lsn = TIDE_TRY(optional_lsn_member(entry, "end_lsn"));
     timeline.oldest_lsn = TIDE_TRY(optional_lsn_member(entry, "oldest_lsn"));

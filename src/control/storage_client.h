@@ -31,6 +31,8 @@ class StorageClient {
 
   struct Timeline {
     TimelineId id;
+    std::optional<TimelineId> parent;
+    Lsn branch_lsn;
     Epoch epoch;
     bool active = false;
     Lsn end_lsn;

@@ -67,6 +67,10 @@ CREATE TABLE operations (
   updated_at TEXT NOT NULL
 ) STRICT;
 CREATE INDEX operations_running ON operations (id) WHERE state = 'running';
+CREATE TABLE recovered_settings (
+  timeline INTEGER PRIMARY KEY REFERENCES branches (timeline) ON DELETE CASCADE,
+  auto_conf TEXT NOT NULL
+) STRICT;
 )sql"};
 
 /// Ended operations that are kept for `tide status` and the API.
@@ -198,6 +202,17 @@ Result<TimelineId> Store::next_timeline() {
   return TimelineId{static_cast<uint32_t>(next)};
 }
 
+Result<TimelineId> Store::peek_next_timeline() {
+  int64_t next = 0;
+  TIDE_TRY(database_->query("SELECT next FROM numbers WHERE name = 'timeline'", {},
+                            [&](const Row& row) { next = row.number(0); }));
+  return TimelineId{static_cast<uint32_t>(next)};
+}
+
+Status Store::set_next_timeline(TimelineId next) {
+  return database_->run("UPDATE numbers SET next = max(next, ?) WHERE name = 'timeline'", {id_of(next)});
+}
+
 Result<Epoch> Store::next_epoch(TimelineId timeline) {
   int64_t next = 0;
   TIDE_TRY(database_->query("UPDATE branches SET epoch = epoch + 1 WHERE timeline = ? RETURNING epoch",
@@ -297,7 +312,13 @@ Result<std::optional<Endpoint>> Store::endpoint(TimelineId timeline) {
 }
 
 Status Store::insert_endpoint(TimelineId timeline, int port) {
-  return database_->run("INSERT INTO endpoints (timeline, port) VALUES (?, ?)", {id_of(timeline), int64_t{port}});
+  return transaction([&]() -> Status {
+    TIDE_TRY(database_->run(
+        "INSERT INTO endpoints (timeline, port, auto_conf) VALUES "
+        "(?1, ?2, coalesce((SELECT auto_conf FROM recovered_settings WHERE timeline = ?1), ''))",
+        {id_of(timeline), int64_t{port}}));
+    return database_->run("DELETE FROM recovered_settings WHERE timeline = ?", {id_of(timeline)});
+  });
 }
 
 Status Store::set_endpoint_port(TimelineId timeline, int port) {
@@ -340,6 +361,8 @@ Result<compute::PreservedState> Store::preserved(TimelineId timeline) {
                                 state.auto_conf = row.text(0);
                                 state.stop_lsn = Lsn(static_cast<uint64_t>(row.number(1)));
                               }));
+    TIDE_TRY(database_->query("SELECT auto_conf FROM recovered_settings WHERE timeline = ?", {id_of(timeline)},
+                              [&](const Row& row) { state.auto_conf = row.text(0); }));
     return database_->query("SELECT name, content FROM statistics WHERE timeline = ?", {id_of(timeline)},
                             [&](const Row& row) { state.statistics[row.text(0)] = row.text(1); });
   }));
@@ -361,6 +384,11 @@ Status Store::set_preserved(TimelineId timeline, const compute::PreservedState& 
 
 Status Store::set_auto_conf(TimelineId timeline, const std::string& content) {
   return database_->run("UPDATE endpoints SET auto_conf = ? WHERE timeline = ?", {content, id_of(timeline)});
+}
+
+Status Store::set_recovered_auto_conf(TimelineId timeline, const std::string& content) {
+  return database_->run("INSERT OR REPLACE INTO recovered_settings (timeline, auto_conf) VALUES (?, ?)",
+                        {id_of(timeline), content});
 }
 
 Result<Operation> Store::begin_operation(const std::string& kind, const std::string& branch, TimelineId timeline,

@@ -93,6 +93,9 @@ class Store {
 
   /// Numbers that have never been given out and never will be again.
   Result<TimelineId> next_timeline();
+  /// What next_timeline() would give.
+  Result<TimelineId> peek_next_timeline();
+  Status set_next_timeline(TimelineId next);
   Result<Epoch> next_epoch(TimelineId timeline);
   /// The next epoch will be above this one.
   Status raise_epoch(TimelineId timeline, Epoch at_least);
@@ -123,6 +126,8 @@ class Store {
   Result<compute::PreservedState> preserved(TimelineId timeline);
   Status set_preserved(TimelineId timeline, const compute::PreservedState& state);
   Status set_auto_conf(TimelineId timeline, const std::string& content);
+  /// For a branch without an endpoint as yet: the settings its endpoint will begin with.
+  Status set_recovered_auto_conf(TimelineId timeline, const std::string& content);
 
   Result<Operation> begin_operation(const std::string& kind, const std::string& branch, TimelineId timeline,
                                     const std::string& parameters);

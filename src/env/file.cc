@@ -129,8 +129,9 @@ bool is_directory(const std::string& path) {
 Status make_directories(const std::string& path, mode_t mode) {
   for (size_t slash = path.find('/', 1);; slash = path.find('/', slash + 1)) {
     std::string prefix = path.substr(0, slash);
-    if (::mkdir(prefix.c_str(), mode) != 0 && errno != EEXIST && !is_directory(prefix)) {
-      return Status::from_errno(errno, fmt::format("make directory {}", prefix));
+    int error = ::mkdir(prefix.c_str(), mode) == 0 ? 0 : errno;
+    if (error != 0 && error != EEXIST && !is_directory(prefix)) {
+      return Status::from_errno(error, fmt::format("make directory {}", prefix));
     }
     if (slash == std::string::npos) break;
   }

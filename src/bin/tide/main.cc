@@ -2,7 +2,9 @@
 
 #include <cstdlib>
 #include <functional>
+#include <iostream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bin/tide/commands.h"
@@ -142,6 +144,12 @@ int main(int argc, char** argv) {
       words.resize(i);
       break;
     }
+  }
+  auto is_named = [&words](const CLI::App* known) { return known->get_name() == words[0]; };
+  if (!words.empty() && !words[0].starts_with('-') &&
+      std::as_const(app).get_subcommands(is_named).empty()) {
+    std::cerr << "tide: there is no command " << words[0] << "\nHINT: tide --help lists them.\n";
+    return kExitUsage;
   }
   std::vector<std::string> reversed(words.rbegin(), words.rend());
   try {
