@@ -15,6 +15,7 @@
 #include "obs/log.h"
 #include "pagestore/history_policy.h"
 #include "pagestore/page_version.h"
+#include "pagestore/remote_files.h"
 #include "pagestore/rocks_status.h"
 
 namespace tide::pagestore {
@@ -31,6 +32,8 @@ class ThingPrefix : public rocksdb::SliceTransform {
     return key.size() >= kKeyHeadSize + kKeyLsnSize;
   }
 };
+
+constexpr int kOpenFilesMax = 1024;
 
 rocksdb::Options database_options(const Options& options, std::shared_ptr<HistoryPolicy> policy) {
   rocksdb::Options db;
@@ -53,10 +56,7 @@ rocksdb::Options database_options(const Options& options, std::shared_ptr<Histor
   db.blob_compression_type = rocksdb::kLZ4Compression;
   db.enable_blob_garbage_collection = true;
   db.bytes_per_sync = 1 << 20;
-  db.max_open_files = 512;
-  // Files may still lie in the object store: open nothing that nobody reads.
-  db.skip_stats_update_on_db_open = true;
-  db.skip_checking_sst_file_sizes_on_db_open = true;
+  db.max_open_files = kOpenFilesMax;
   db.paranoid_checks = true;
   db.keep_log_file_num = 4;
   db.stats_dump_period_sec = 0;
@@ -87,10 +87,11 @@ std::string commit_time_prefix(TimelineId id, int64_t time_us) {
 
 }  // namespace
 
-PageStore::PageStore(Options options, std::unique_ptr<rocksdb::DB> db,
+PageStore::PageStore(Options options, std::unique_ptr<rocksdb::Env> env, std::unique_ptr<rocksdb::DB> db,
                      std::shared_ptr<HistoryPolicy> policy, redo::RedoPool& redo)
     : options_(std::move(options)),
       policy_(std::move(policy)),
+      env_(std::move(env)),
       db_(std::move(db)),
       versions_(*db_, tree_),
       reader_(versions_, redo) {}
@@ -101,10 +102,11 @@ Result<std::unique_ptr<PageStore>> PageStore::open(Options options, redo::RedoPo
   TIDE_TRY(env::make_directories(options.directory));
   auto policy = std::make_shared<HistoryPolicy>();
   rocksdb::Options db_options = database_options(options, policy);
-  static std::vector<std::unique_ptr<rocksdb::Env>> composite_envs;  // RocksDB keeps a bare pointer
+  std::unique_ptr<rocksdb::Env> env;
   if (options.file_system != nullptr) {
-    composite_envs.push_back(rocksdb::NewCompositeEnv(options.file_system));
-    db_options.env = composite_envs.back().get();
+    env = rocksdb::NewCompositeEnv(options.file_system);
+    db_options.env = env.get();
+    set_lazy_open(db_options);
   }
   rocksdb::DB* raw = nullptr;
   rocksdb::Status opened = rocksdb::DB::Open(db_options, options.directory, &raw);
@@ -113,8 +115,10 @@ Result<std::unique_ptr<PageStore>> PageStore::open(Options options, redo::RedoPo
         .with_detail(fmt::format("The page store's directory is {}.", options.directory))
         .with_hint("`tide fsck` checks the files; with an object store a fresh data directory opens the last upload.");
   }
+  std::unique_ptr<rocksdb::DB> db(raw);
+  TIDE_TRY(status_of(db->SetDBOptions({{"max_open_files", std::to_string(kOpenFilesMax)}}), "set options"));
   std::unique_ptr<PageStore> store(
-      new PageStore(std::move(options), std::unique_ptr<rocksdb::DB>(raw), std::move(policy), redo));
+      new PageStore(std::move(options), std::move(env), std::move(db), std::move(policy), redo));
   TIDE_TRY(store->load_timelines());
   return store;
 }

@@ -21,6 +21,7 @@
 
 namespace rocksdb {
 class DB;
+class Env;
 class FileSystem;
 class WriteBatch;
 }  // namespace rocksdb
@@ -116,8 +117,8 @@ class PageStore {
     Lsn durable;
   };
 
-  PageStore(Options options, std::unique_ptr<rocksdb::DB> db, std::shared_ptr<HistoryPolicy> policy,
-            redo::RedoPool& redo);
+  PageStore(Options options, std::unique_ptr<rocksdb::Env> env, std::unique_ptr<rocksdb::DB> db,
+            std::shared_ptr<HistoryPolicy> policy, redo::RedoPool& redo);
   Status load_timelines();
   void refresh_policy();
   Result<uint64_t> sum_of_sizes(TimelineId id, std::string_view prefix, Lsn at) const;
@@ -125,6 +126,7 @@ class PageStore {
 
   Options options_;
   std::shared_ptr<HistoryPolicy> policy_;
+  std::unique_ptr<rocksdb::Env> env_;  // of db_, if its files come from the object store
   std::unique_ptr<rocksdb::DB> db_;
   TimelineTree tree_;
   Versions versions_;
