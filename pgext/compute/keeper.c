@@ -22,6 +22,7 @@
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
+#include "wal_position.h"
 
 #define PUBLISH_MS 50
 
@@ -58,6 +59,9 @@ evict(void)
 		CHECK_FOR_INTERRUPTS();
 		tide_feed_publish();
 	}
+	/* Perhaps only pages are left whose WAL nobody has flushed yet: no commit came behind them. */
+	if (evicted == 0)
+		XLogFlush(tide_insert_lsn());
 	return evicted > 0;
 }
 

@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from conftest import BIN, as_postgres
-from test_compute_extension import assert_same_as_standby
+from test_compute_extension import assert_same_as_standby, wait_for_standby
 
 SMALL = {"shared_buffers": "1MB", "tidewater.cache_size": "4MB"}
 
@@ -68,6 +68,25 @@ def test_rewritten_pages_come_back(new_cluster):
     press(cluster)
     assert evicted(cluster) > 3000
     assert_same_as_standby(cluster, "big", "wide")
+
+
+def test_fetch_waits_for_what_was_given_up(new_cluster):
+    """A page store that lags behind must not give the page as it was before."""
+    cluster = new_cluster(**SMALL, autovacuum="off")
+    press(cluster, 2)
+    cluster.compute.query("vacuum (freeze) big")
+    wait_for_standby(cluster)
+    cluster.standby.query("select pg_wal_replay_pause()")
+    # It goes on by itself: any of these statements may have to wait for it.
+    timer = threading.Timer(5, cluster.standby.query, ["select pg_wal_replay_resume()"])
+    timer.start()
+    cluster.compute.query("update big set filler = 'late' where id <= 500")
+    cluster.compute.query("checkpoint")
+    before = evicted(cluster)
+    cluster.compute.query("select sum(length(filler)) from big where id between 2000 and 30000")
+    assert evicted(cluster) > before
+    assert cluster.compute.value("select count(*) from big where filler = 'late' and id + 0 <= 500") == 500
+    timer.join()
 
 
 def test_own_changes_of_a_running_transaction(new_cluster):
