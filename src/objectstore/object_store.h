@@ -45,6 +45,7 @@ class ObjectStore {
   virtual ~ObjectStore() = default;
 
   virtual Status put(const std::string& key, BytesView bytes) = 0;
+  /// The file must never change afterwards: a store on its file system may keep it by a hard link.
   virtual Status put_file(const std::string& key, const std::string& path) = 0;
   /// True if written; false, and nothing changed, if the key exists already. Atomic among all writers.
   virtual Result<bool> put_if_absent(const std::string& key, BytesView bytes) = 0;

@@ -93,6 +93,7 @@ class LocalStore final : public ObjectStore {
 
   Status put_file(const std::string& key, const std::string& source_path) override {
     env::FileDescriptor source = TIDE_TRY(env::open_file(source_path, O_RDONLY));
+    if (TIDE_TRY(link_file(key, source.get(), source_path))) return {};
     bool written = TIDE_TRY(write(key, Placement::kReplace, [&](int fd, const std::string& path) {
       uint64_t copied = 0;
       Status status = copy_bytes(source.get(), fd, source_path, path, copied);
@@ -271,6 +272,26 @@ class LocalStore final : public ObjectStore {
     if (!placed.ok()) return std::move(placed).status().with_context(fmt::format("put {}", key));
     if (*placed) TIDE_TRY(env::sync_directory(parent_of(path)));
     return *placed;
+  }
+
+  /// Keeps a file of the same file system by a second name: no bytes are moved and none are held twice.
+  /// False where the file system cannot, or the file is another user's: then it must be copied.
+  Result<bool> link_file(const std::string& key, int source, const std::string& source_path) {
+    TIDE_TRY(check_key(key));
+    std::string path = path_of(key);
+    TIDE_TRY(make_parents(path));
+    if (env::is_directory(path)) return false;  // write() says what is wrong
+    if (::fsync(source) != 0) return Status::from_errno(errno, fmt::format("sync {}", source_path));
+    std::string temporary = fmt::format("{}/{:016x}-{}", unfinished_, tag_, ++temporary_count_);
+    if (::link(source_path.c_str(), temporary.c_str()) != 0) return false;
+    ++requests_;
+    int renamed = ::rename(temporary.c_str(), path.c_str());
+    int error = errno;
+    // Where `path` is this very file already, rename() leaves both names.
+    env::remove_file(temporary).ignore("left-overs are removed at a later open");
+    if (renamed != 0) return Status::from_errno(error, fmt::format("rename {} to {}", temporary, path));
+    TIDE_TRY(env::sync_directory(parent_of(path)));
+    return true;
   }
 
   /// Adds every object below key directory `at` (empty: all) whose key begins with `prefix`.
