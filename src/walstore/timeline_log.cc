@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <map>
 
 #include "obs/log.h"
 #include "pgformat/wal_format.h"
@@ -205,14 +206,21 @@ Status TimelineLog::begin_epoch(Epoch epoch, Durability durability, Lsn start, L
   std::string directory = epoch_directory(epoch);
   TIDE_TRY(env::remove_tree(directory));  // of an attempt that did not reach the history
   TIDE_TRY(env::make_directories(directory + "/archive_status"));
+  // One sync a file, not one a piece: a start far into a segment has a piece for each page before it.
+  std::map<uint64_t, env::FileDescriptor> segments;
   for (const pgformat::SegmentPiece& piece : pieces) {
     std::string path = directory + "/" + pgformat::segment_file_name(piece.segment);
-    env::FileDescriptor file = TIDE_TRY(env::open_file(path, O_RDWR | O_CREAT));
-    if (::ftruncate(file.get(), kWalSegmentSize) != 0) {
-      return Status::from_errno(errno, fmt::format("size {}", path));
+    env::FileDescriptor& file = segments[piece.segment];
+    if (!file.is_open()) {
+      file = TIDE_TRY(env::open_file(path, O_RDWR | O_CREAT));
+      if (::ftruncate(file.get(), kWalSegmentSize) != 0) {
+        return Status::from_errno(errno, fmt::format("size {}", path));
+      }
     }
     TIDE_TRY(env::write_at(file.get(), piece.offset, as_bytes(piece.bytes)));
-    TIDE_TRY(env::sync_data(file.get(), path));
+  }
+  for (const auto& [segment, file] : segments) {
+    TIDE_TRY(env::sync_data(file.get(), directory + "/" + pgformat::segment_file_name(segment)));
   }
   std::shared_ptr<FeedFile> feed;
   if (durability == Durability::kLocal) {
