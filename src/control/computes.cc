@@ -362,8 +362,8 @@ Status Computes::start_once(Slot& slot) {
     if (options_.durability == compute::Durability::kAcceptor) {
       TIDE_TRY(storage_.stream_epoch(
           slot.timeline, begun.epoch,
-          fmt::format("host={} port={} user=postgres application_name={}", conninfo_value(options_.socket_directory),
-                      endpoint.port, kAcceptorName)));
+          fmt::format("host={} port={} user={} application_name={}", conninfo_value(options_.socket_directory),
+                      endpoint.port, compute::kSuperuser, kAcceptorName)));
     }
     std::optional<Project> project = TIDE_TRY(store_.project());
     if (project && !project->provisioned && branch.name == options_.main_branch) {

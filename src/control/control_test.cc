@@ -251,7 +251,7 @@ class ControlTest : public ::testing::Test {
   std::string psql(int port, const std::string& sql, const std::string& database = "postgres") {
     env::SpawnSpec spec;
     spec.program = installation_.program("psql");
-    spec.arguments = {"-XAtqh", directory_ + "/pg", "-p", fmt::format("{}", port), "-U", "postgres", "-d", database, "-c", sql};
+    spec.arguments = {"-XAtqh", directory_ + "/pg", "-p", fmt::format("{}", port), "-U", compute::kSuperuser, "-d", database, "-c", sql};
     auto out = env::run(spec, 20s);
     EXPECT_TRUE(out.ok()) << out.status().to_string();
     return out.ok() ? out->substr(0, out->find('\n')) : "";

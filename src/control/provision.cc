@@ -7,6 +7,7 @@
 
 #include <memory>
 
+#include "compute/compute.h"
 #include "env/process.h"
 
 namespace tide::control {
@@ -83,7 +84,7 @@ Result<std::string> random_token(size_t bytes) {
 Status provision_owner(const std::string& socket_directory, int port, const Owner& owner) {
   std::string port_text = fmt::format("{}", port);
   const char* keywords[] = {"host", "port", "user", "dbname", "connect_timeout", "application_name", nullptr};
-  const char* values[] = {socket_directory.c_str(), port_text.c_str(), "postgres", "postgres", "10",
+  const char* values[] = {socket_directory.c_str(), port_text.c_str(), compute::kSuperuser, "postgres", "10",
                           "tide control", nullptr};
   Connection connection(PQconnectdbParams(keywords, values, 0));
   if (PQstatus(connection.get()) != CONNECTION_OK) {
@@ -112,7 +113,7 @@ bool is_answering(const std::string& socket_directory, int port, pid_t postmaste
   if (state == 'T' || state == 't') return false;
   std::string port_text = fmt::format("{}", port);
   const char* keywords[] = {"host", "port", "user", "dbname", "connect_timeout", nullptr};
-  const char* values[] = {socket_directory.c_str(), port_text.c_str(), "postgres", "postgres", "3", nullptr};
+  const char* values[] = {socket_directory.c_str(), port_text.c_str(), compute::kSuperuser, "postgres", "3", nullptr};
   PGPing ping = PQpingParams(keywords, values, 0);
   // Refusing (too many clients) is an answer too.
   return ping == PQPING_OK || ping == PQPING_REJECT;

@@ -19,8 +19,8 @@ struct Owner {
   std::string database;
 };
 
-/// Gives a new cluster its owner role (superuser, login, SCRAM) and database, over the private Unix
-/// socket as the bootstrap superuser. Does only what is missing, so it may be repeated.
+/// Gives a new cluster's owner role (the bootstrap superuser, or one made here) its SCRAM password and
+/// its database, over the private Unix socket. Does only what is missing, so it may be repeated.
 Status provision_owner(const std::string& socket_directory, int port, const Owner& owner);
 
 /// True if the postmaster is not frozen and takes part in a connection attempt within a few seconds.

@@ -194,7 +194,7 @@ Status Service::bring_up_project(Stage& stage) {
   if (is_new) {
     Project wanted;
     wanted.name = "main";
-    wanted.role = "tide";
+    wanted.role = compute::kSuperuser;
     wanted.database = "tide";
     wanted.password = TIDE_TRY(random_password(24));
     json status = TIDE_TRY(storage_.status());

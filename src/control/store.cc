@@ -67,6 +67,8 @@ CREATE TABLE operations (
   updated_at TEXT NOT NULL
 ) STRICT;
 CREATE INDEX operations_running ON operations (id) WHERE state = 'running';
+)sql",
+                                              R"sql(
 CREATE TABLE recovered_settings (
   timeline INTEGER PRIMARY KEY REFERENCES branches (timeline) ON DELETE CASCADE,
   auto_conf TEXT NOT NULL
