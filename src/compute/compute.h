@@ -32,7 +32,10 @@ struct Installation {
   std::string program(std::string_view name) const;
 };
 
-/// Makes the cluster every project begins as: initdb (superuser `postgres`, UTF-8, C.UTF-8, no data
+/// The bootstrap superuser of every cluster: the user's own role, and the one we connect as.
+inline constexpr const char* kSuperuser = "tide";
+
+/// Makes the cluster every project begins as: initdb (superuser kSuperuser, UTF-8, C.UTF-8, no data
 /// checksums), cleanly shut down. Appears in one step; an existing directory is left as it is.
 Status make_template(const Installation& installation, const std::string& directory);
 

@@ -126,7 +126,7 @@ class ComputeTest : public ::testing::Test {
                       "-p",
                       fmt::format("{}", spec_.port),
                       "-U",
-                      "postgres",
+                      kSuperuser,
                       "-c",
                       sql,
                       "postgres"};

@@ -111,7 +111,7 @@ Status make_template(const Installation& installation, const std::string& direct
   initdb.arguments = {"-D",
                       temporary,
                       "-U",
-                      "postgres",
+                      kSuperuser,
                       "--auth=trust",
                       "--locale=C.UTF-8",
                       "--encoding=UTF8",

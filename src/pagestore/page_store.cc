@@ -145,6 +145,7 @@ Status PageStore::load_timelines() {
 }
 
 Status PageStore::add_timeline(const TimelineInfo& info) {
+  std::lock_guard shape(shape_mutex_);
   if (auto known = tree_.find(info.id)) {
     if (known->parent == info.parent && known->branch_lsn == info.branch_lsn) return {};
     return {Code::kExists, fmt::format("timeline {} exists already", info.id)};
@@ -169,6 +170,7 @@ Status PageStore::add_timeline(const TimelineInfo& info) {
 }
 
 Status PageStore::remove_timeline(TimelineId id) {
+  std::lock_guard shape(shape_mutex_);
   if (!tree_.find(id)) return {};
   if (tree_.has_children(id)) return {Code::kConflict, fmt::format("timeline {} has branches", id)};
   rocksdb::WriteBatch batch;
@@ -184,6 +186,7 @@ Status PageStore::remove_timeline(TimelineId id) {
     std::lock_guard lock(mutex_);
     progress_.erase(id);
   }
+  progressed_.notify_all();
   refresh_policy();
   return {};
 }
@@ -208,8 +211,9 @@ Status PageStore::wait_for(TimelineId id, Lsn lsn, int timeout_ms) const {
     return found == progress_.end() || found->second.ingested >= lsn;
   };
   if (!reached() && wait_hook_) {
+    auto hook = wait_hook_;
     lock.unlock();
-    wait_hook_(id);
+    hook(id);
     lock.lock();
   }
   if (!progressed_.wait_for(lock, std::chrono::milliseconds(timeout_ms), reached)) {
@@ -218,6 +222,17 @@ Status PageStore::wait_for(TimelineId id, Lsn lsn, int timeout_ms) const {
   }
   if (!progress_.contains(id)) return {Code::kNotFound, fmt::format("no timeline {}", id)};
   return {};
+}
+
+void PageStore::set_wait_hook(std::function<void(TimelineId)> hook) {
+  std::lock_guard lock(mutex_);
+  wait_hook_ = std::move(hook);
+}
+
+Status PageStore::write_ahead(rocksdb::WriteBatch& batch) {
+  rocksdb::WriteOptions options;
+  options.disableWAL = true;
+  return status_of(db_->Write(options, &batch), "write");
 }
 
 Status PageStore::write(TimelineId id, rocksdb::WriteBatch& batch, Lsn end) {
@@ -306,6 +321,8 @@ Result<PageStore::TimePoint> PageStore::lsn_for_time(TimelineId id, int64_t time
   return TimePoint{ingested(id), TimePoint::kAfterEnd};
 }
 
+Status PageStore::resume() { return status_of(db_->Resume(), "resume"); }
+
 Status PageStore::flush() {
   std::map<TimelineId, Progress> before;
   {
@@ -333,7 +350,9 @@ Status PageStore::write_durably(Kind kind, std::string_view key_body, std::strin
 }
 
 Status PageStore::set_history_cutoff(TimelineId id, Lsn cutoff) {
+  std::lock_guard shape(shape_mutex_);
   auto info = tree_.find(id);
+  cutoff = std::min(cutoff, durable(id));
   if (!info || cutoff <= info->history_cutoff) return {};
   info->history_cutoff = cutoff;
   // Durable before any version goes: a restart must not promise what is no longer there.

@@ -67,10 +67,13 @@ class PageStore {
   /// Waits until `lsn` is ingested; kRetry after `timeout_ms`.
   Status wait_for(TimelineId id, Lsn lsn, int timeout_ms) const;
   /// Called (from any thread) when somebody waits for an LSN that is not there yet.
-  void set_wait_hook(std::function<void(TimelineId)> hook) { wait_hook_ = std::move(hook); }
+  void set_wait_hook(std::function<void(TimelineId)> hook);
 
   /// Enters all effects of the records up to `end` at once.
   Status write(TimelineId id, rocksdb::WriteBatch& batch, Lsn end);
+  /// Enters versions above the ingested LSN, which stays; write() of the record they belong to follows. Until
+  /// then nobody may read above the ingested LSN; after a crash they are written again, the same.
+  Status write_ahead(rocksdb::WriteBatch& batch);
   /// Stores `image` as the version of `body` at `lsn`, in the place of the version that led to it.
   Status put_image(Kind kind, TimelineId id, std::string_view body, Lsn lsn, std::string_view image);
 
@@ -90,10 +93,13 @@ class PageStore {
   };
   Result<TimePoint> lsn_for_time(TimelineId id, int64_t time_us) const;
 
+  /// After a failed write or flush (disk full): lets the database accept writes again, if it can.
+  Status resume();
   /// Makes everything ingested so far durable. Long: seconds.
   Status flush();
 
-  /// History below is no longer promised (branches keep what they need).
+  /// History below is no longer promised (branches keep what they need). Not above what is durable: after a
+  /// crash that is all there is.
   Status set_history_cutoff(TimelineId id, Lsn cutoff);
   Lsn history_cutoff(TimelineId id) const;
 
@@ -132,7 +138,8 @@ class PageStore {
   Versions versions_;
   PageReader reader_;
 
-  mutable std::mutex mutex_;  // guards progress_
+  std::mutex shape_mutex_;    // one change of the tree at a time; taken before all others
+  mutable std::mutex mutex_;  // guards progress_, wait_hook_
   mutable std::condition_variable progressed_;
   std::map<TimelineId, Progress> progress_;
   std::function<void(TimelineId)> wait_hook_;

@@ -121,6 +121,7 @@ void TimelineService::ingest_loop() {
       obs::error("ingest of {} stopped, trying again: {}", id_, moved.status().to_string());
       ingest_.reset();
       reader_.reset();
+      store_.resume().ignore("the next write says whether it works again");
       lock.lock();
       wake_.wait_for(lock, kRetryPause, [&] { return stopping_; });
     } else if (*moved) {
@@ -153,18 +154,19 @@ Result<bool> TimelineService::ingest_some() {
   if (ingest_ == nullptr) ingest_ = std::make_unique<pagestore::Ingest>(store_, id_, images_);
   bool moved = false;
   while (true) {
-    if (reader_ != nullptr && ingest_->applied() >= reader_limit_) reader_.reset();  // on to the next epoch
     EpochHistory history = log_->history();
     const EpochHistory::Entry* entry = history.writer_of(ingest_->applied());
+    // On to the next epoch: what this one left behind its last whole record was never finished.
+    if (reader_ != nullptr && entry != nullptr && entry->epoch != reader_epoch_) reader_.reset();
     if (reader_ == nullptr) {
       if (entry == nullptr) break;
       pgformat::WalReader::Options options;
       options.start = ingest_->applied();
       options.prev = options.start == entry->start ? entry->prev : Lsn();
       reader_ = std::make_unique<pgformat::WalReader>(options);
+      reader_epoch_ = entry->epoch;
     }
-    reader_limit_ = entry != nullptr ? entry->end.value_or(Lsn::max()) : Lsn::max();
-    Lsn limit = std::min(flushed(), reader_limit_);
+    Lsn limit = std::min(flushed(), entry != nullptr ? entry->end.value_or(Lsn::max()) : Lsn::max());
     size_t size = TIDE_TRY(log_->read(reader_->fed_end(), limit, chunk_));
     if (size == 0) {
       {
