@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 BUILD := build/release
 JOBS ?= $(shell nproc)
-# Passed to `tide up`, e.g. make run ARGS="--port 5433 --data /srv/tide".
+# Passed to `tide up`, e.g. make run ARGS="--port 5433 --data /srv/tide"; with make bench to bench/run.
 ARGS ?=
 # Debian's, for which the packages python3-pytest and python3-psycopg2 are.
 PYTHON ?= /usr/bin/python3
@@ -47,9 +47,8 @@ test-long: all ## also what takes more than a minute: kill -9 rounds, regression
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) --no-tests=error
 	@TIDE_TEST_LONG=1 $(PYTHON) -m pytest tests -q -rs -p no:cacheprovider
 
-bench: all ## benchmarks, as ratios against stock PostgreSQL in the same run
-	@for script in bench/*; do \
-	  if [ -f $$script ] && [ -x $$script ]; then echo "== $$script"; $$script || exit 1; fi; done
+bench: build ## benchmarks, as ratios against stock PostgreSQL in the same run
+	@$(PYTHON) bench/run $(ARGS)
 
 lint: ## format, include directions, names in the docs
 	@tools/lint
