@@ -470,7 +470,7 @@ TEST_F(ControlTest, LostControlDatabaseIsRecoveredFromTheObjectStore) {
   EXPECT_EQ(store_->branch("dev")->timeline.value, 2u);
   EXPECT_EQ(store_->branch("recovered-t9")->epoch.value, 3u);
   EXPECT_EQ(psql(port_, "SHOW work_mem"), "7MB");
-  EXPECT_NE(store_->project().value()->password, password);
+  EXPECT_EQ(store_->project().value()->password, password);
   EXPECT_EQ(service_->create_branch("next", "", {})->timeline.value, 10u);
 }
 

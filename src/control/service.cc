@@ -164,7 +164,8 @@ void Service::bring_up() {
       stages_[i] = stage;
       if (outcome.ok()) break;
       if (changed_.wait_for(lock, pause, [this] { return quit_; })) return;
-      pause = std::min(pause * 2, milliseconds(2000));
+      // At first quickly: a user waits for "tide up".
+      pause = seconds_since(began) < 10 ? milliseconds(20) : std::min(pause * 2, milliseconds(2000));
     }
   }
   {

@@ -69,6 +69,7 @@ Result<std::string> StateCopy::snapshot() {
                 {"project", project->name},
                 {"system_id", project->system_id},
                 {"role", project->role},
+                {"password", project->password},
                 {"database", project->database},
                 {"next_timeline", TIDE_TRY(store_.peek_next_timeline()).value},
                 {"branches", std::move(branches)}};
@@ -135,6 +136,7 @@ Status StateCopy::recover(const std::string& system_id, const std::vector<Storag
     Project made = project;
     made.name = TIDE_TRY(net::string_member(state, "project", project.name));
     made.role = TIDE_TRY(net::string_member(state, "role", project.role));
+    made.password = TIDE_TRY(net::string_member(state, "password", project.password));
     made.database = TIDE_TRY(net::string_member(state, "database", project.database));
     TIDE_TRY(store_.insert_project(made));
     uint64_t next = TIDE_TRY(net::number_member(state, "next_timeline", 1));

@@ -13,8 +13,9 @@
 namespace tide::control {
 
 /// The part of the control plane's state that the storage cannot know (names of branches, settings made
-/// by ALTER SYSTEM), kept beside the data in the object store under control/state.json, so that a fresh
-/// machine finds it there. It holds no password: a fresh machine gives the owner role a new one.
+/// by ALTER SYSTEM, the owner role's password), kept beside the data in the object store under
+/// control/state.json, so that a fresh machine finds it there. The password stands there in clear, as
+/// all data does: every branch, at every moment of its history, holds the verifier of this very one.
 ///
 /// The copy follows the store within seconds; a branch made after the last copy is found again by its
 /// timeline and gets a name like "recovered-t7".
