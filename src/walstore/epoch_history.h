@@ -30,6 +30,8 @@ struct EpochHistory {
     Lsn start;               ///< first LSN the epoch may have written
     Lsn prev;                ///< start of the record before; invalid if unknown
     std::optional<Lsn> end;  ///< set when the epoch is over
+    Lsn last_record;         ///< start of the record that ends there; invalid if unknown
+    bool clean = false;      ///< that record is a shutdown checkpoint
     Durability durability = Durability::kLocal;
   };
 
@@ -41,7 +43,11 @@ struct EpochHistory {
   const Entry* last() const { return entries.empty() ? nullptr : &entries.back(); }
 
   std::string to_json() const;
+  /// kCorrupt unless the epochs ascend and each begins where the one before ended.
   static Result<EpochHistory> from_json(std::string_view text);
+
+ private:
+  static Result<EpochHistory> read_json(std::string_view text);
 };
 
 }  // namespace tide::walstore

@@ -29,6 +29,11 @@ Result<std::unique_ptr<FeedFile>> FeedFile::create(const std::string& path, Epoc
   feed->version = TIDE_FEED_VERSION;
   feed->epoch = epoch.value;
   feed->flush_lsn = flushed.value();
+  if (::msync(feed, TIDE_FEED_SIZE, MS_SYNC) != 0) {
+    Status failed = Status::from_errno(errno, fmt::format("sync {}", path));
+    ::munmap(feed, TIDE_FEED_SIZE);
+    return failed;
+  }
   return std::unique_ptr<FeedFile>(new FeedFile(feed));
 }
 

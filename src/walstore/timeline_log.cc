@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <utility>
 #include <map>
 
 #include "obs/log.h"
@@ -22,6 +23,11 @@ using pgformat::segment_number;
 
 Lsn segment_begin(Lsn lsn) { return pgformat::segment_start(segment_number(lsn)); }
 std::string segment_name(Lsn lsn) { return pgformat::segment_file_name(segment_number(lsn)); }
+
+bool is_shutdown_checkpoint(const pgformat::WalRecordView& record) {
+  return record.bytes[17] == static_cast<std::byte>(pgformat::Rmgr::kXlog) &&
+         (record.bytes[16] & std::byte{0xF0}) == std::byte{pgformat::xlog::kCheckpointShutdown};
+}
 
 /// Process ids that have `path` open, for people; best effort.
 std::string holders_of(const std::string& path) {
@@ -49,7 +55,10 @@ std::string holders_of(const std::string& path) {
 
 Result<std::unique_ptr<TimelineLog>> TimelineLog::open(const std::string& directory, TimelineId id) {
   std::unique_ptr<TimelineLog> log(new TimelineLog(directory, id));
-  TIDE_TRY(env::make_directories(directory));
+  if (!env::is_directory(directory)) {
+    TIDE_TRY(env::make_directories(directory));
+    TIDE_TRY(env::sync_directory(std::filesystem::path(directory).parent_path().string()));
+  }
   std::string path = directory + "/history.json";
   if (!env::exists(path)) return log;
   std::string text = TIDE_TRY(env::read_file(path));
@@ -59,7 +68,7 @@ Result<std::unique_ptr<TimelineLog>> TimelineLog::open(const std::string& direct
   const EpochHistory::Entry* last = log->history_.last();
   if (last != nullptr && !last->end) {
     if (last->durability == Durability::kLocal) {
-      log->feed_ = TIDE_TRY(FeedFile::open(log->epoch_directory(last->epoch) + "/feed"));
+      log->feed_ = TIDE_TRY(log->open_feed(*last));
       if (log->history_.promised > last->epoch) log->feed_->fence();
     } else {
       log->accepted_ = last->start.value();
@@ -107,55 +116,106 @@ Status TimelineLog::promise(Epoch epoch) {
         .with_detail(fmt::format("Epoch {} was promised already.", history_.promised));
   }
   if (epoch == history_.promised) return {};
-  history_.promised = epoch;
-  TIDE_TRY(save_history());
+  Epoch before = std::exchange(history_.promised, epoch);
+  if (Status saved = save_history(); !saved.ok()) {
+    history_.promised = before;  // not durable, so not promised: the next call must try again
+    return saved;
+  }
   if (feed_ != nullptr) feed_->fence();
   return {};
 }
 
-Status TimelineLog::prove_dead(const EpochHistory::Entry& entry) const {
-  if (entry.durability != Durability::kLocal) return {};
+Result<env::FileDescriptor> TimelineLog::prove_dead(const EpochHistory::Entry& entry) const {
+  if (entry.durability != Durability::kLocal) return env::FileDescriptor();
   std::string path = epoch_directory(entry.epoch) + "/lock";
   env::FileDescriptor lock = TIDE_TRY(env::open_lock_file(path));
-  if (TIDE_TRY(env::try_lock(lock.get(), env::LockKind::kExclusive))) return {};
+  if (TIDE_TRY(env::try_lock(lock.get(), env::LockKind::kExclusive))) return lock;
   return Status(Code::kConflict, fmt::format("the compute of {} {} is still alive", id_, entry.epoch))
       .with_detail(fmt::format("Processes {} hold {}.", holders_of(path), path))
       .with_hint("End them before a new epoch begins.");
 }
 
-Result<Lsn> TimelineLog::scan_end(const EpochHistory::Entry& entry, Lsn from, End* end) {
+Result<std::unique_ptr<FeedFile>> TimelineLog::open_feed(const EpochHistory::Entry& entry) const {
+  std::string path = epoch_directory(entry.epoch) + "/feed";
+  auto feed = FeedFile::open(path);
+  if (feed.ok()) return feed;
+  if (feed.status().code() != Code::kCorrupt && feed.status().code() != Code::kNotFound) return feed;
+  // With the compute dead, all it told is in the WAL, where close_epoch() finds it.
+  env::FileDescriptor dead = TIDE_TRY(prove_dead(entry));
+  obs::warn("{} {}: {}; made anew", id_, entry.epoch, feed.status().message());
+  return FeedFile::create(path, entry.epoch, entry.start);
+}
+
+Result<TimelineLog::End> TimelineLog::scan_end(const EpochHistory::Entry& entry, Lsn from, Lsn durable) const {
   pgformat::WalReader::Options options;
   options.start = std::max(from, entry.start);
   options.prev = options.start == entry.start ? entry.prev : Lsn();
   pgformat::WalReader reader(options);
-  std::string directory = epoch_directory(entry.epoch);
-  Bytes chunk(kReadChunk);
-  uint8_t last_rmgr = 0xFF;
-  uint8_t last_info = 0;
+  End end;
+  bool any = false;
   while (true) {
     auto record = reader.next();
-    if (!record.ok() || reader.ended()) break;
-    if (*record) {
-      last_rmgr = static_cast<uint8_t>((**record).bytes[17]);
-      last_info = static_cast<uint8_t>((**record).bytes[16]) & 0xF0;
+    bool stopped = !record.ok() || reader.ended();
+    if (!stopped && *record) {
+      end.clean = is_shutdown_checkpoint(**record);
+      any = true;
       continue;
     }
-    Lsn at = reader.fed_end();
-    size_t wanted = std::min<uint64_t>(kReadChunk, segment_begin(at) + kWalSegmentSize - at);
-    auto file = env::open_file(directory + "/" + segment_name(at), O_RDONLY);
-    if (!file.ok()) {
-      if (file.status().code() == Code::kNotFound) break;
-      return std::move(file).status();
+    // First what is durable: it may end inside a record, but all of it is WAL.
+    bool in_durable = reader.fed_end() < durable;
+    if (!stopped) stopped = !TIDE_TRY(feed_reader(entry, reader, in_durable ? durable : Lsn::max()));
+    if (!stopped) continue;
+    if (in_durable || (reader.fed_end() == durable && (!record.ok() || reader.ended()))) {
+      return Status(Code::kCorrupt, fmt::format("WAL of {} {} is damaged at {}", id_, entry.epoch,
+                                                reader.valid_end()))
+          .with_detail(fmt::format("It was durable up to {}. {}", durable,
+                                   record.ok() ? "The rest is missing." : record.status().message()))
+          .with_hint("With an object store, a fresh data directory opens the last upload.");
     }
-    std::string bytes = TIDE_TRY(env::read_range(file->get(), at - segment_begin(at), wanted));
-    if (bytes.empty()) break;
-    reader.feed(as_bytes(bytes));
+    break;
   }
-  end->end = reader.valid_end();
-  end->prev = reader.last_record();
-  end->clean = last_rmgr == static_cast<uint8_t>(pgformat::Rmgr::kXlog) &&
-               last_info == pgformat::xlog::kCheckpointShutdown;
-  return end->end;
+  end.end = reader.valid_end();
+  end.prev = reader.last_record();
+  // Nothing behind `from`: what stands before it was examined by others.
+  if (!any) return find_last_record(entry, end.end);
+  return end;
+}
+
+Result<bool> TimelineLog::feed_reader(const EpochHistory::Entry& entry, pgformat::WalReader& reader,
+                                      Lsn limit) const {
+  Lsn at = reader.fed_end();
+  if (at >= limit) return false;
+  size_t wanted = std::min<uint64_t>({kReadChunk, segment_begin(at) + kWalSegmentSize - at, limit - at});
+  auto file = env::open_file(epoch_directory(entry.epoch) + "/" + segment_name(at), O_RDONLY);
+  if (!file.ok() && file.status().code() == Code::kNotFound) return false;
+  if (!file.ok()) return std::move(file).status();
+  std::string bytes = TIDE_TRY(env::read_range(file->get(), at - segment_begin(at), wanted));
+  reader.feed(as_bytes(bytes));
+  return !bytes.empty();
+}
+
+Result<TimelineLog::End> TimelineLog::find_last_record(const EpochHistory::Entry& entry, Lsn end) const {
+  if (end <= entry.start) return End{end, entry.prev};
+  // From the begin of the last segment, or farther back where one record fills all of that.
+  Lsn from = segment_begin(end - 1);
+  while (true) {
+    pgformat::WalReader::Options options;
+    options.start = std::max(from, entry.start);
+    options.skip_continued_record = options.start != entry.start;
+    pgformat::WalReader reader(options);
+    bool clean = false;
+    while (reader.valid_end() < end) {
+      auto record = reader.next();
+      if (!record.ok() || reader.ended()) break;
+      if (*record) clean = is_shutdown_checkpoint(**record);
+      if (!*record && !TIDE_TRY(feed_reader(entry, reader, end))) break;
+    }
+    if (reader.valid_end() == end && reader.last_record().is_valid()) {
+      return End{end, reader.last_record(), clean};
+    }
+    if (options.start == entry.start || from.value() < kWalSegmentSize) return End{end, Lsn()};
+    from = Lsn(from.value() - kWalSegmentSize);
+  }
 }
 
 Status TimelineLog::sync_segments(const EpochHistory::Entry& entry, Lsn from, Lsn to) const {
@@ -176,20 +236,27 @@ Result<TimelineLog::End> TimelineLog::close_epoch(Lsn known_boundary) {
     std::lock_guard lock(mutex_);
     const EpochHistory::Entry* last = history_.last();
     if (last == nullptr) return Status(Code::kNotFound, fmt::format("{} never had a compute", id_));
-    if (last->end) return End{*last->end, Lsn(), true};
+    if (last->end) return End{*last->end, last->last_record, last->clean};
     entry = *last;
   }
-  TIDE_TRY(prove_dead(entry));
-  End end;
-  TIDE_TRY(scan_end(entry, known_boundary, &end));
+  env::FileDescriptor dead = TIDE_TRY(prove_dead(entry));
+  Lsn reported = flushed();
+  End end = TIDE_TRY(scan_end(entry, known_boundary, reported));
   // What was flushed behind the last whole record is the begin of one that was never finished.
-  if (Lsn reported = flushed(); reported > end.end) {
+  if (reported > end.end) {
     obs::info("{} {}: {} bytes of an unfinished record are left behind", id_, entry.epoch, reported - end.end);
   }
   TIDE_TRY(sync_segments(entry, known_boundary, end.end));
   std::lock_guard lock(mutex_);
   history_.entries.back().end = end.end;
-  TIDE_TRY(save_history());
+  history_.entries.back().last_record = end.prev;
+  history_.entries.back().clean = end.clean;
+  if (Status saved = save_history(); !saved.ok()) {
+    history_.entries.back() = entry;  // still open: the next call must try again
+    return saved;
+  }
+  // A compute that somebody starts too late finds itself fenced.
+  if (feed_ != nullptr) feed_->fence();
   feed_.reset();
   open_segment_ = {};
   obs::info("{} {} ended at {}{}", id_, entry.epoch, end.end, end.clean ? ", cleanly" : "");
@@ -200,7 +267,7 @@ Status TimelineLog::begin_epoch(Epoch epoch, Durability durability, Lsn start, L
                                 const std::vector<pgformat::SegmentPiece>& pieces) {
   std::lock_guard lock(mutex_);
   TIDE_CHECK(history_.last() == nullptr || history_.last()->end);
-  if (epoch < history_.promised) {
+  if (epoch < history_.promised || (history_.last() != nullptr && epoch <= history_.last()->epoch)) {
     return {Code::kStaleEpoch, fmt::format("epoch {} of {} is over", epoch, id_)};
   }
   std::string directory = epoch_directory(epoch);
@@ -228,10 +295,11 @@ Status TimelineLog::begin_epoch(Epoch epoch, Durability durability, Lsn start, L
     TIDE_TRY(env::open_lock_file(directory + "/lock"));
   }
   TIDE_TRY(env::sync_directory(directory));
-  history_.promised = epoch;
-  history_.entries.push_back({epoch, start, prev, std::nullopt, durability});
+  Epoch promised_before = std::exchange(history_.promised, epoch);
+  history_.entries.push_back({.epoch = epoch, .start = start, .prev = prev, .durability = durability});
   if (Status saved = save_history(); !saved.ok()) {
     history_.entries.pop_back();
+    history_.promised = promised_before;
     return saved;
   }
   feed_ = std::move(feed);
@@ -268,7 +336,11 @@ Result<size_t> TimelineLog::read(Lsn from, Lsn limit, std::span<std::byte> out) 
   return done;
 }
 
-void TimelineLog::set_accepted(Lsn lsn) { accepted_ = lsn.value(); }
+void TimelineLog::set_accepted(Lsn lsn) {
+  uint64_t known = accepted_;
+  while (known < lsn.value() && !accepted_.compare_exchange_weak(known, lsn.value())) {
+  }
+}
 
 std::shared_ptr<FeedFile> TimelineLog::feed() const {
   std::lock_guard lock(mutex_);

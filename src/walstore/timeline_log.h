@@ -13,6 +13,7 @@
 #include "base/lsn.h"
 #include "base/result.h"
 #include "env/file.h"
+#include "pgformat/wal_reader.h"
 #include "pgformat/wal_segment.h"
 #include "walstore/epoch_history.h"
 #include "walstore/feed_file.h"
@@ -47,10 +48,11 @@ class TimelineLog {
 
   /// Ends the open epoch, if any: proves its compute dead (local form; kConflict, DETAIL naming the
   /// processes that still hold the lock, if not), finds the last valid record from `known_boundary` (a
-  /// record boundary at or below the end) on, syncs and records the end.
+  /// record boundary at or below the end) on, syncs and records the end. kCorrupt if WAL that was durable
+  /// is damaged: that is no end. A repeated call gives the same answer.
   struct End {
     Lsn end;
-    Lsn prev;          ///< start of the last record; invalid if nothing lies behind known_boundary
+    Lsn prev;          ///< start of the last record; invalid if it cannot be found any more
     bool clean = false;  ///< the last record is a shutdown checkpoint
   };
   Result<End> close_epoch(Lsn known_boundary);
@@ -64,7 +66,7 @@ class TimelineLog {
   /// 0 bytes: nothing there yet. kOutOfRange if the segment was trimmed.
   Result<size_t> read(Lsn from, Lsn limit, std::span<std::byte> out);
 
-  /// Acceptor form: all below is synced in the open epoch's directory.
+  /// Acceptor form: all below is synced in the open epoch's directory. Never goes back.
   void set_accepted(Lsn lsn);
   /// Local form: the open epoch's feed; null otherwise.
   std::shared_ptr<FeedFile> feed() const;
@@ -76,8 +78,16 @@ class TimelineLog {
  private:
   TimelineLog(std::string directory, TimelineId id) : directory_(std::move(directory)), id_(id) {}
   Status save_history();
-  Result<Lsn> scan_end(const EpochHistory::Entry& entry, Lsn from, End* end);
-  Status prove_dead(const EpochHistory::Entry& entry) const;
+  /// `durable`: what is known to be durable; no WAL below may be missing or damaged.
+  Result<End> scan_end(const EpochHistory::Entry& entry, Lsn from, Lsn durable) const;
+  /// Feeds what the epoch wrote behind reader.fed_end(), one piece; false if there is nothing more.
+  Result<bool> feed_reader(const EpochHistory::Entry& entry, pgformat::WalReader& reader, Lsn limit) const;
+  /// About the epoch's record that ends at `end`; prev is invalid if its segment is not there any more.
+  Result<End> find_last_record(const EpochHistory::Entry& entry, Lsn end) const;
+  /// The lock of the dead compute, none in acceptor form: while it is held, no compute begins in its place.
+  Result<env::FileDescriptor> prove_dead(const EpochHistory::Entry& entry) const;
+  /// After a power failure the feed may be lost: it is not synced while the compute runs.
+  Result<std::unique_ptr<FeedFile>> open_feed(const EpochHistory::Entry& entry) const;
   Status sync_segments(const EpochHistory::Entry& entry, Lsn from, Lsn to) const;
 
   std::string directory_;
