@@ -11,6 +11,7 @@ namespace {
 
 constexpr TimelineId kRoot{1};
 constexpr int kBranchWaitMs = 30000;
+constexpr int kParentWaitMs = 120000;
 
 int64_t now_us() {
   return std::chrono::duration_cast<std::chrono::microseconds>(
@@ -48,13 +49,41 @@ Result<std::unique_ptr<Project>> Project::open(Paths paths, redo::RedoPool& redo
   options.file_system = std::move(file_system);
   auto store = TIDE_TRY(pagestore::PageStore::open(std::move(options), redo));
   std::unique_ptr<Project> project(new Project(std::move(paths), std::move(store)));
-  for (const pagestore::TimelineInfo& info : project->store_->tree().all()) {
-    TIDE_TRY(project->open_timeline(info.id));
-  }
+  TIDE_TRY(project->open_timelines());
   project->store_->set_wait_hook([raw = project.get()](TimelineId id) {
     if (auto service = raw->timeline(id); service.ok()) (*service)->nudge();
   });
   return project;
+}
+
+Status Project::open_timelines() {
+  std::vector<pagestore::TimelineInfo> waiting = store_->tree().all();
+  while (!waiting.empty()) {
+    size_t before = waiting.size();
+    std::vector<pagestore::TimelineInfo> next;
+    for (const pagestore::TimelineInfo& info : waiting) {
+      bool parent_is_open = !info.parent || timelines_.contains(*info.parent);
+      if (!parent_is_open) {
+        next.push_back(info);
+        continue;
+      }
+      if (info.parent) {
+        // What the parent ingested may be lost by a crash although the branch, made at its end, is not.
+        Status complete = store_->wait_for(*info.parent, info.branch_lsn, kParentWaitMs);
+        if (!complete.ok()) {
+          return std::move(complete)
+              .with_detail(timelines_[*info.parent]->last_error())
+              .with_context(fmt::format("bring {} up to where {} branches off", *info.parent, info.id));
+        }
+      }
+      TIDE_TRY(open_timeline(info.id));
+    }
+    if (next.size() == before) {
+      return Status(Code::kCorrupt, fmt::format("{} branches from a timeline that does not exist", next[0].id));
+    }
+    waiting = std::move(next);
+  }
+  return {};
 }
 
 Status Project::open_timeline(TimelineId id) {
@@ -66,7 +95,9 @@ Status Project::open_timeline(TimelineId id) {
 }
 
 Result<pagestore::ImportedTemplate> Project::create(const std::string& template_directory) {
+  std::lock_guard shape(shape_mutex_);
   if (auto info = store_->tree().find(kRoot)) {
+    if (!timeline(kRoot).ok()) TIDE_TRY(open_timeline(kRoot));  // an attempt before ended in between
     auto control = TIDE_TRY(pagestore::stored_control_file(*store_, kRoot, Lsn::max()));
     return pagestore::ImportedTemplate{control.system_id, info->branch_lsn};
   }
@@ -104,9 +135,14 @@ Epoch Project::current_epoch(TimelineId id) const {
 
 Result<Lsn> Project::create_timeline(TimelineId id, TimelineId parent, std::optional<Lsn> lsn,
                                      std::optional<int64_t> time_us) {
-  if (auto known = store_->tree().find(id)) return known->branch_lsn;
-  auto service = TIDE_TRY(timeline(parent));
-  Lsn end = TIDE_TRY(service->settle(kBranchWaitMs));
+  Lsn end;
+  if (!store_->tree().find(id)) end = TIDE_TRY(TIDE_TRY(timeline(parent))->settle(kBranchWaitMs));
+  std::lock_guard shape(shape_mutex_);
+  if (auto known = store_->tree().find(id)) {
+    if (!timeline(id).ok()) TIDE_TRY(open_timeline(id));  // an attempt before ended in between
+    return known->branch_lsn;
+  }
+  if (!store_->tree().find(parent)) return Status(Code::kNotFound, fmt::format("no timeline {}", parent));
   Lsn at = lsn.value_or(end);
   if (time_us) {
     auto point = TIDE_TRY(store_->lsn_for_time(parent, *time_us));
@@ -144,14 +180,11 @@ Result<Lsn> Project::create_timeline(TimelineId id, TimelineId parent, std::opti
 }
 
 Status Project::delete_timeline(TimelineId id) {
-  auto service = timeline(id);
-  if (!service.ok()) return store_->remove_timeline(id);
-  if ((*service)->log().has_open_epoch()) {
-    return Status(Code::kConflict, fmt::format("{} has a live compute", id)).with_hint("Suspend it first.");
-  }
+  std::lock_guard shape(shape_mutex_);
   if (store_->tree().has_children(id)) {
     return Status(Code::kConflict, fmt::format("{} has branches", id)).with_hint("Delete them first.");
   }
+  if (auto service = timeline(id); service.ok()) TIDE_TRY((*service)->retire());
   {
     std::unique_lock lock(mutex_);
     timelines_.erase(id);

@@ -52,11 +52,14 @@ class Project {
  private:
   Project(Paths paths, std::unique_ptr<pagestore::PageStore> store);
   Status open_timeline(TimelineId id);
+  /// Opens all timelines, parents first: a branch is readable once its parent has the WAL up to it again.
+  Status open_timelines();
 
   Paths paths_;
   std::unique_ptr<pagestore::PageStore> store_;
   pagestore::ImageQueue image_queue_;
   std::unique_ptr<ImageMaker> image_maker_;
+  std::mutex shape_mutex_;           // one creation or deletion at a time; taken before all others
   mutable std::shared_mutex mutex_;  // guards timelines_
   std::map<TimelineId, std::shared_ptr<TimelineService>> timelines_;
 };

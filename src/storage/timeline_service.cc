@@ -55,12 +55,26 @@ Result<std::unique_ptr<TimelineService>> TimelineService::open(const std::string
 
 TimelineService::~TimelineService() {
   acceptor_.reset();
+  stop_ingest();
+}
+
+void TimelineService::stop_ingest() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
   }
   wake_.notify_all();
   if (thread_.joinable()) thread_.join();
+}
+
+Status TimelineService::retire() {
+  std::lock_guard life(life_mutex_);
+  if (log_->has_open_epoch()) {
+    return Status(Code::kConflict, fmt::format("{} has a live compute", id_)).with_hint("Suspend it first.");
+  }
+  retired_ = true;
+  stop_ingest();
+  return {};
 }
 
 Lsn TimelineService::flushed() const {
@@ -81,14 +95,21 @@ std::string TimelineService::last_error() const {
 
 Result<Lsn> TimelineService::settle(int timeout_ms) {
   if (nothing_to_come()) return store_.ingested(id_);
+  EpochHistory history = log_->history();
+  Epoch epoch = history.last() != nullptr ? history.last()->epoch : Epoch();
   Lsn wanted = flushed();
+  start_ingest();
   nudge();
   std::unique_lock lock(mutex_);
+  // Durable WAL may end inside a record, which is seen but not ingested.
+  auto reached = [&] {
+    return store_.ingested(id_) >= wanted || (examined_epoch_ == epoch && examined_ >= wanted);
+  };
   bool seen = examined_more_.wait_for(lock, std::chrono::milliseconds(timeout_ms),
-                                      [&] { return examined_ >= wanted || !running_; });
-  if (!seen) {
+                                      [&] { return reached() || !running_; });
+  if (!seen || !reached()) {
     return Status(Code::kRetry, fmt::format("{} is behind its WAL", id_))
-        .with_detail(fmt::format("It has taken in {} of {}. {}", examined_, wanted, last_error_));
+        .with_detail(fmt::format("It has taken in {} of {}. {}", store_.ingested(id_), wanted, last_error_));
   }
   return store_.ingested(id_);
 }
@@ -104,7 +125,7 @@ void TimelineService::nudge() {
 void TimelineService::start_ingest() {
   std::lock_guard lock(mutex_);
   if (running_ || stopping_) return;
-  if (thread_.joinable()) thread_.join();  // of an earlier life, ended already
+  if (thread_.joinable()) thread_.join();  // of an earlier life: it takes no lock any more
   running_ = true;
   thread_ = std::thread([this] { ingest_loop(); });
 }
@@ -130,23 +151,25 @@ void TimelineService::ingest_loop() {
       // A look costs one atomic load; a sleeping compute's branch is looked at rarely, then never.
       pause = std::min<std::chrono::milliseconds>(pause * 2, kPollIdle);
     }
+    if (stopping_) running_ = false;
     if (stopping_) break;
     if (moved.ok() && *moved && !nudged_) {
       // Small commits gather for a moment: one batch for many costs the machine less.
       wake_.wait_for(lock, kPollBusy, [&] { return stopping_ || nudged_; });
     } else if (moved.ok() && !*moved) {
-      if (nothing_to_come()) break;
+      // Decided and told under one lock: whoever opens an epoch later finds that we are gone.
+      if (nothing_to_come()) {
+        running_ = false;
+        break;
+      }
       wake_.wait_for(lock, pause, [&] { return stopping_ || nudged_; });
     }
     nudged_ = false;
+    if (stopping_) running_ = false;
     if (stopping_) break;
   }
   ingest_.reset();
   reader_.reset();
-  {
-    std::lock_guard lock(mutex_);
-    running_ = false;
-  }
   examined_more_.notify_all();
 }
 
@@ -171,6 +194,7 @@ Result<bool> TimelineService::ingest_some() {
     if (size == 0) {
       {
         std::lock_guard lock(mutex_);
+        examined_epoch_ = reader_epoch_;
         examined_ = reader_->fed_end();
       }
       examined_more_.notify_all();
@@ -183,6 +207,7 @@ Result<bool> TimelineService::ingest_some() {
       if (ingest_->is_full()) TIDE_TRY(ingest_->commit());
     }
     TIDE_TRY(ingest_->commit());
+    examined_more_.notify_all();
     if (reader_->ended()) {
       return Status(Code::kCorrupt, fmt::format("WAL of {} at {} is empty", id_, reader_->valid_end()))
           .with_detail(fmt::format("It should reach to {}.", limit));
@@ -201,7 +226,8 @@ Result<bool> TimelineService::ingest_some() {
 
 Result<walstore::TimelineLog::End> TimelineService::end_open_epoch() {
   acceptor_.reset();
-  auto end = TIDE_TRY(log_->close_epoch(std::max(store_.ingested(id_), Lsn())));
+  auto end = TIDE_TRY(log_->close_epoch(store_.ingested(id_)));
+  current_epoch_ = 0;
   start_ingest();
   nudge();
   Status caught_up = store_.wait_for(id_, end.end, kCatchUpTimeoutMs);
@@ -214,7 +240,7 @@ Result<walstore::TimelineLog::End> TimelineService::end_open_epoch() {
 Result<TimelineService::Begun> TimelineService::begin_epoch(Epoch epoch, Durability durability) {
   std::lock_guard life(life_mutex_);
   auto info = store_.tree().find(id_);
-  if (!info) return Status(Code::kNotFound, fmt::format("no timeline {}", id_));
+  if (!info || retired_) return Status(Code::kNotFound, fmt::format("no timeline {}", id_));
   EpochHistory history = log_->history();
   if (const EpochHistory::Entry* last = history.last();
       last != nullptr && last->epoch == epoch && !last->end && history.promised == epoch) {
@@ -259,9 +285,7 @@ Result<walstore::TimelineLog::End> TimelineService::close_epoch(Epoch epoch) {
     return Status(Code::kStaleEpoch, fmt::format("epoch {} is not the last of {}", epoch, id_));
   }
   if (history.last()->end) return walstore::TimelineLog::End{*history.last()->end, Lsn(), true};
-  auto end = TIDE_TRY(end_open_epoch());
-  current_epoch_ = 0;
-  return end;
+  return end_open_epoch();
 }
 
 Status TimelineService::start_acceptor(Epoch epoch, const std::string& conninfo) {
@@ -269,6 +293,7 @@ Status TimelineService::start_acceptor(Epoch epoch, const std::string& conninfo)
   if (current_epoch() != epoch) {
     return {Code::kStaleEpoch, fmt::format("epoch {} of {} is over", epoch, id_)};
   }
+  acceptor_.reset();  // of a call whose answer was lost: there is one writer
   acceptor_ = TIDE_TRY(Acceptor::start(*log_, epoch, conninfo, [this] { nudge(); }));
   return {};
 }

@@ -62,6 +62,9 @@ class TimelineService {
   Result<Lsn> settle(int timeout_ms);
   /// Somebody waits for WAL: look at once.
   void nudge();
+  /// Before the timeline is removed: no epoch begins any more and nothing is ingested. kConflict if an
+  /// epoch is open.
+  Status retire();
   /// What keeps ingest from going on; empty if all is well.
   std::string last_error() const;
 
@@ -69,6 +72,7 @@ class TimelineService {
   TimelineService(TimelineId id, std::unique_ptr<walstore::TimelineLog> log, pagestore::PageStore& store,
                   pagestore::ImageQueue& images);
   void start_ingest();
+  void stop_ingest();
   void ingest_loop();
   /// Reads and applies what is there; true if there was anything.
   Result<bool> ingest_some();
@@ -83,6 +87,7 @@ class TimelineService {
 
   std::mutex life_mutex_;  // one begin or close at a time; taken before mutex_
   std::unique_ptr<Acceptor> acceptor_;
+  bool retired_ = false;
 
   mutable std::mutex mutex_;  // guards the fields below
   std::condition_variable wake_;
@@ -90,14 +95,15 @@ class TimelineService {
   bool stopping_ = false;
   bool running_ = false;
   std::string last_error_;
-  Lsn examined_;  ///< the ingest thread has seen all WAL below
+  Epoch examined_epoch_;  ///< the ingest thread has seen all WAL of this epoch below `examined_`
+  Lsn examined_;
   std::condition_variable examined_more_;
   std::thread thread_;
 
   // Of the ingest thread.
   std::unique_ptr<pagestore::Ingest> ingest_;
   std::unique_ptr<pgformat::WalReader> reader_;
-  Lsn reader_limit_;  ///< end of the epoch the reader is in
+  Epoch reader_epoch_;  ///< whose WAL the reader has been fed
   Bytes chunk_;
 };
 
