@@ -188,6 +188,9 @@ Result<env::Process> start_supervisor(const std::string& data, const std::string
 Result<json> wait_until_ready(const std::string& data, const env::Process* supervisor, uint64_t log_from, Printer& out) {
   auto deadline = Clock::now() + kReady;
   std::map<std::string, std::string> told;
+  // What the roles died of before, and under another supervisor, does not count.
+  pid_t counted_of = 0;
+  std::map<std::string, int> restarts_before;
   json last;
   while (true) {
     net::HttpCall call{.unix_socket = env::control_socket(data), .target = "/v1/status"};
@@ -218,8 +221,12 @@ Result<json> wait_until_ready(const std::string& data, const env::Process* super
           .with_hint(fmt::format("More is in {}/log.", data));
     }
     if (Result<control::SupervisorState> state = control::read_supervisor_state(data); state.ok()) {
+      bool is_first = counted_of == 0;
+      if (state->pid != counted_of) restarts_before.clear();
+      counted_of = state->pid;
       for (const auto& role : state->roles) {
-        if (role.restarts < kHopelessRestarts) continue;
+        if (is_first) restarts_before[role.name] = role.restarts;
+        if (role.restarts - restarts_before[role.name] < kHopelessRestarts) continue;
         return Status(Code::kUnavailable, fmt::format("the {} role does not start: it {}", role.name, role.last_exit))
             .with_detail(tail(fmt::format("{}/log/{}.log", data, role.name), 0, 8))
             .with_hint(fmt::format("More is in {}/log/{}.log.", data, role.name));
