@@ -272,6 +272,11 @@ Result<TimelineService::Begun> TimelineService::begin_epoch(Epoch epoch, Durabil
   // What stands before the start on its page is made up: it belongs to another epoch's directory, and
   // readers take it from there.
   auto pieces = TIDE_TRY(pgformat::lay_start_record(record, {}));
+  // Of the pages before, PostgreSQL looks at the segment's first only: the others would be megabytes to sync.
+  uint64_t start_page = normalize(start).value() % kWalSegmentSize / kWalPageSize * kWalPageSize;
+  std::erase_if(pieces, [&](const pgformat::SegmentPiece& piece) {
+    return piece.segment == pgformat::segment_number(start) && piece.offset > 0 && piece.offset < start_page;
+  });
   TIDE_TRY(log_->begin_epoch(epoch, durability, start, prev, pgformat::checkpoint_record_end(start), pieces));
   current_epoch_ = epoch.value;
   start_ingest();
