@@ -20,7 +20,7 @@ import time
 import psycopg2
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "e2e"))
-from instance import Instance, wait_for  # noqa: E402,F401
+from instance import Instance, wait_for  # noqa: E402
 
 ACCOUNTS = 2000
 INITIAL = 1000
@@ -176,9 +176,11 @@ class Bank:
             self.tide.kill_everything()
             return choice
         victims = self.victims()
-        for name in choice.split("+"):
-            if victims[name]:
-                self.tide.kill(self.random.choice(sorted(victims[name])))
+        chosen = [self.random.choice(sorted(victims[name])) for name in choice.split("+") if victims[name]]
+        for pid in chosen:
+            self.tide.kill(pid)
+        # A process that is ending still looks alive.
+        wait_for(lambda: not set(chosen) & set(self.tide.processes()), 10, f"end of {choice}")
         return choice
 
     def revive(self):
