@@ -138,11 +138,14 @@ tide_map_startup(void)
 	tide_chunks = ShmemInitStruct("tidewater chunks",
 								  mul_size(tide_map->chunk_count, sizeof(TideChunk)), &found);
 
-	/* A quarter at first; dynahash takes the rest from the requested space when it needs it. */
-	chunk_table = ShmemInitHash("tidewater chunk table", tide_map->chunk_count / 4,
+	/*
+	 * A part at first, as every start pays for the entries made here; dynahash takes the rest from the
+	 * requested space when it needs it.
+	 */
+	chunk_table = ShmemInitHash("tidewater chunk table", tide_map->chunk_count / 16,
 								tide_map->chunk_count, &chunk_control,
 								HASH_ELEM | HASH_BLOBS | HASH_PARTITION);
-	relation_table = ShmemInitHash("tidewater relation table", relation_capacity() / 4,
+	relation_table = ShmemInitHash("tidewater relation table", relation_capacity() / 16,
 								   relation_capacity(), &relation_control,
 								   HASH_ELEM | HASH_BLOBS | HASH_PARTITION);
 	locks = GetNamedLWLockTranche(TRANCHE);

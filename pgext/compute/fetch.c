@@ -3,6 +3,7 @@
  */
 #include "fetch.h"
 
+#include "access/transam.h"
 #include "common/hashfn.h"
 #include "eviction.h"
 #include "page_client.h"
@@ -17,6 +18,9 @@
 
 /* A miss this close behind the last run still counts as sequential: present blocks lie between. */
 #define RUN_GAP 16
+
+/* Random misses in a larger catalog still come in bunches: every backend reads its relation cache. */
+#define CATALOG_RUN 8
 
 #define FIRST_RUN 4
 #define RUN_SLOTS 64
@@ -49,6 +53,8 @@ run_length(const ChunkTag *tag, BlockNumber block, BlockNumber fork_blocks)
 	}
 	if (fork_blocks <= SMALL_RELATION_BLOCKS)
 		return SMALL_RELATION_BLOCKS;
+	if (tag->node.relNode < FirstNormalObjectId)
+		return Max(run->length, CATALOG_RUN);
 	return run->length;
 }
 

@@ -250,7 +250,8 @@ Result<TimelineService::Begun> TimelineService::begin_epoch(Epoch epoch, Durabil
   if (history.last() != nullptr && epoch <= history.last()->epoch) {
     return Status(Code::kStaleEpoch, fmt::format("epoch {} of {} is over", epoch, id_));
   }
-  TIDE_TRY(log_->promise(epoch));
+  // Where no epoch is open there is nothing to fence: the beginning itself is the promise.
+  if (log_->has_open_epoch()) TIDE_TRY(log_->promise(epoch));
   current_epoch_ = 0;  // from here on the page service answers nobody on this timeline
 
   Lsn start = info->branch_lsn;
