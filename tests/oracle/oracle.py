@@ -306,7 +306,7 @@ class PageOracle:
         space = 0
         for (rel, fork), parts in sorted(files.items()):
             blocks = sum(path.stat().st_size for path in parts.values()) // BLOCK
-            stored = pages.size(spc, db, rel, FORKS[fork], least=self.end)
+            stored = pages.size(spc, db, rel, FORKS[fork], at=self.end, least=self.end)
             name = f"{spc}/{db}/{rel}.{fork}"
             if fork == "fsm":
                 space += (stored or 0) * BLOCK
@@ -324,7 +324,7 @@ class PageOracle:
             kind = fork if fork == "vm" else known.get(rel, "heap")
             for part, path in sorted(parts.items()):
                 self.compare_file(report, masks, pages, path, (spc, db, rel, fork), part << 17, kind)
-        stored = pages.database_bytes(db, least=self.end)
+        stored = pages.database_bytes(db, at=self.end, least=self.end)
         if db != 0 and stored - space != total:
             report.differences.append(f"database {db}: {stored - space} bytes without free space maps, PostgreSQL has {total}")
 
@@ -333,7 +333,7 @@ class PageOracle:
         with open(path, "rb") as file:
             while chunk := file.read(MAX_BLOCKS * BLOCK):
                 count = len(chunk) // BLOCK
-                got = pages.read(spc, db, rel, FORKS[fork], base, count, least=self.end)
+                got = pages.read(spc, db, rel, FORKS[fork], base, count, at=self.end, least=self.end)
                 report.compared[kind] += count
                 if got != chunk:
                     for number in range(count):
@@ -341,6 +341,22 @@ class PageOracle:
                         if one != two:
                             self.judge(report, masks, tag, base + number, kind, one, two)
                 base += count
+
+    def notices(self, path, at):
+        """Whether one flipped byte of PostgreSQL's file would be found: the oracle's own test."""
+        report = Report()
+        masks = Masks(self.directory)
+        pages = Pages(self.tide.data / "run/pages.sock", self.timeline)
+        file = self.standby / path
+        db, rel = map(int, path.split("/")[1:])
+        with open(file, "r+b") as target:
+            target.seek(at)
+            byte = target.read(1)
+            target.seek(at)
+            target.write(bytes([byte[0] ^ 0x10]))
+        self.compare_file(report, masks, pages, file, (1663, db, rel, "main"), 0, "heap")
+        pages.close()
+        return len(report.differences) == 1
 
     def judge(self, report, masks, tag, block, kind, one, two):
         """One block that is not equal byte by byte: `one` is ours, `two` PostgreSQL's."""
