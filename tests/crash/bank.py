@@ -117,8 +117,8 @@ class Client(threading.Thread):
         if kind == "bulk":
             cursor.execute("INSERT INTO scratch (body) SELECT repeat(md5(i::text), 1 + i %% 40) "
                            "FROM generate_series(1, %s) i", (self.random.randint(1, 300),))
-            cursor.execute("DELETE FROM scratch WHERE id IN (SELECT id FROM scratch ORDER BY id LIMIT 250 "
-                           "FOR UPDATE SKIP LOCKED)")
+            cursor.execute("DELETE FROM scratch WHERE id IN (SELECT id FROM scratch WHERE id > "
+                           "(SELECT last_value FROM scratch_id_seq) - 1500 ORDER BY id LIMIT 250 FOR UPDATE SKIP LOCKED)")
         for statement, values in steps:
             cursor.execute(statement, values)
         cursor.execute("INSERT INTO journal VALUES (%s, %s, %s, %s, %s)",

@@ -9,7 +9,8 @@ import bank
 LONG = bool(os.environ.get("TIDE_TEST_LONG"))
 
 
-@pytest.mark.parametrize("durability, rounds", [("local", 200 if LONG else 8), ("acceptor", 50 if LONG else 4)])
+@pytest.mark.parametrize("durability, rounds", [
+    ("local", 200 if LONG else 8), pytest.param("acceptor", 50, marks=pytest.mark.long)])
 def test_nothing_acknowledged_is_lost(instance, durability, rounds, capsys):
     seed = int(os.environ.get("TIDE_TEST_SEED", random.randrange(100000)))
     instance.up("--durability", durability)

@@ -211,6 +211,19 @@ def test_acceptor_plain_operation(instance):
     assert instance.value("SELECT sum(abalance) FROM pgbench_accounts") == sums[0]
 
 
+@pytest.mark.xfail(strict=True, reason="nobody makes a new storage role connect to the computes that run already")
+def test_acceptor_commits_go_on_after_the_storage_role_died(instance):
+    instance.up("--durability", "acceptor")
+    instance.sql("CREATE TABLE kept AS SELECT 1 AS id")
+    for pid in instance.find("tide storage"):
+        instance.kill(pid)
+
+    # A commit cannot be cancelled while it waits for the acceptor: so not in this thread.
+    old = Committer(instance.connect())
+    old.start()
+    wait_for(lambda: len(old.acknowledged) > 3, 20, "commits")
+
+
 def answer(tide):
     try:
         return tide.value("SELECT 1") == 1

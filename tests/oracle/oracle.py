@@ -29,6 +29,8 @@ from pages import BLOCK, FORKS, MAX_BLOCKS, Pages
 
 SEGMENT = 16 << 20
 PG = pathlib.Path("/usr/lib/postgresql/15/bin")
+KINDS = {"bthandler": "btree", "hashhandler": "hash", "ginhandler": "gin", "gisthandler": "gist", "spghandler": "spgist",
+         "brinhandler": "brin", "blhandler": "bloom", "heap_tableam_handler": "heap", None: "heap"}
 RELATION = re.compile(r"(\d+)(?:_(fsm|vm|init))?(?:\.(\d+))?")
 
 
@@ -264,9 +266,9 @@ class PageOracle:
                 continue
             kinds[oid] = {}
             for file, kind, am, shared in self.ask_standby(
-                    "SELECT pg_relation_filenode(c.oid), relkind::text, amname, relisshared FROM pg_class c "
+                    "SELECT pg_relation_filenode(c.oid), relkind::text, amhandler::regproc::text, relisshared FROM pg_class c "
                     "LEFT JOIN pg_am m ON m.oid = relam WHERE pg_relation_filenode(c.oid) IS NOT NULL", name):
-                kinds[0 if shared else oid][file] = "sequence" if kind == "S" else am or "heap"
+                kinds[0 if shared else oid][file] = "sequence" if kind == "S" else KINDS[am]
         self.template1 = self.ask_standby("SELECT oid FROM pg_database WHERE datname = 'template1'")[0][0]
         return kinds
 

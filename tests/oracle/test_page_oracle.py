@@ -73,7 +73,7 @@ def workload(tide, seconds):
     killed(tide)
 
 
-@pytest.mark.parametrize("durability", ["local", "acceptor"])
+@pytest.mark.parametrize("durability", ["local", pytest.param("acceptor", marks=pytest.mark.long)])
 def test_every_page_equals_a_stock_standby(instance, durability, capsys):
     instance.up("--durability", durability)
     with PageOracle(instance) as oracle:
