@@ -30,6 +30,18 @@ class HistoryFilter : public rocksdb::CompactionFilter {
 
   const char* Name() const override { return "tide.history"; }
 
+  /// Large values lie in blob files: most versions are decided without reading theirs.
+  Decision FilterBlobByKey(int /*level*/, const rocksdb::Slice& key_slice, std::string* /*new_value*/,
+                           std::string* /*skip_until*/) const override {
+    std::string_view key(key_slice.data(), key_slice.size());
+    auto parts = split_key(key);
+    if (!parts || !is_versioned(parts->kind)) return Decision::kKeep;
+    auto timeline = table_->find(parts->timeline);
+    // Above the cutoff all is kept, and whether it is a base decides nothing about what lies below.
+    bool above = timeline == table_->end() || parts->lsn > timeline->second.cutoff;
+    return above ? Decision::kKeep : Decision::kUndetermined;
+  }
+
   Decision FilterV2(int /*level*/, const rocksdb::Slice& key_slice, ValueType type,
                     const rocksdb::Slice& value, std::string* /*new_value*/,
                     std::string* /*skip_until*/) const override {

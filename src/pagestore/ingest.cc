@@ -72,7 +72,15 @@ Status Ingest::commit() {
   if (applied_ <= store_.ingested(timeline_)) return {};
   TIDE_TRY(store_.write(timeline_, batch_->writes, applied_));
   batch_->writes.Clear();
+  origins_.clear();
   if (sizes_.size() > kSizesKept) sizes_.clear();
+  return {};
+}
+
+Status Ingest::spill() {
+  if (!is_full()) return {};
+  TIDE_TRY(store_.write_ahead(batch_->writes));
+  batch_->writes.Clear();
   return {};
 }
 
@@ -95,7 +103,7 @@ void Ingest::put_slru(Slru slru, uint32_t page, std::string_view version) {
 Result<uint32_t> Ingest::size_of(const RelFork& rel) {
   auto known = sizes_.find(rel);
   if (known != sizes_.end()) return known->second;
-  auto stored = TIDE_TRY(store_.rel_size(timeline_, rel, Lsn::max()));
+  auto stored = TIDE_TRY(store_.rel_size(timeline_, rel, store_.ingested(timeline_)));
   uint32_t blocks = stored.value_or(kNoRelation);
   sizes_[rel] = blocks;
   return blocks;
@@ -108,13 +116,19 @@ void Ingest::set_size(const RelFork& rel, uint32_t blocks) {
   sizes_[rel] = blocks;
 }
 
-Status Ingest::extend_to(const PageTag& tag) {
+Status Ingest::extend_to(const PageTag& tag, bool makes_page) {
   uint32_t blocks = TIDE_TRY(size_of(tag.rel));
   uint32_t begin = blocks == kNoRelation ? 0 : blocks;
   if (blocks != kNoRelation && tag.block < blocks) return {};
   // PostgreSQL 15 extends by zeros without a record; older pages of a truncated part must not show.
   for (uint32_t gap = begin; gap < tag.block; ++gap) {
     put(Kind::kPage, page_body({tag.rel, gap}), tagged(VersionTag::kZeros));
+    TIDE_TRY(spill());
+  }
+  // The block itself was zeros, too, when the record met it; just before, as its own LSN is taken.
+  if (!makes_page) {
+    batch_->writes.Put(version_key(Kind::kPage, timeline_, page_body(tag), lsn() - 1),
+                       tagged(VersionTag::kZeros));
   }
   if (tag.rel.fork == Fork::kInit && blocks == kNoRelation) put(Kind::kInitFork, rel_body(tag.rel), kPresent);
   set_size(tag.rel, tag.block + 1);
@@ -122,7 +136,7 @@ Status Ingest::extend_to(const PageTag& tag) {
 }
 
 Status Ingest::page_record(const PageTag& tag, bool will_init) {
-  TIDE_TRY(extend_to(tag));
+  TIDE_TRY(extend_to(tag, will_init));
   std::string body = page_body(tag);
   put(Kind::kPage, body, encode_record(record_.bytes(), will_init));
   if (will_init) {
@@ -134,7 +148,7 @@ Status Ingest::page_record(const PageTag& tag, bool will_init) {
 }
 
 Status Ingest::page_image(const PageTag& tag, BytesView page) {
-  TIDE_TRY(extend_to(tag));
+  TIDE_TRY(extend_to(tag, true));
   std::string body = page_body(tag);
   put(Kind::kPage, body, encode_image(page.data()));
   images_.got_base(timeline_, Kind::kPage, body);
@@ -206,7 +220,7 @@ Status Ingest::db_create(uint32_t spc, uint32_t db) {
 }
 
 Status Ingest::drop_relations_of(uint32_t spc, uint32_t db) {
-  return store_.versions().list(timeline_, Kind::kRelSize, database_body(spc, db), Lsn::max(),
+  return store_.versions().list(timeline_, Kind::kRelSize, database_body(spc, db), store_.ingested(timeline_),
                                 [&](std::string_view body, Lsn, std::string_view) {
                                   return drop_fork(rel_of_body(body));
                                 });
@@ -236,6 +250,7 @@ Status Ingest::db_copy(uint32_t source_spc, uint32_t source_db, uint32_t spc, ui
           for (size_t i = 0; i < tags.size(); ++i) {
             put(Kind::kPage, page_body({target, tags[i].block}), encode_image(pages.data() + i * kPageSize));
           }
+          TIDE_TRY(spill());
         }
         set_size(target, blocks);
         if (target.fork == Fork::kInit) put(Kind::kInitFork, rel_body(target), kPresent);
@@ -276,11 +291,7 @@ Status Ingest::commit_time(int64_t unix_time_us, Lsn begin, Lsn /*end*/) {
 }
 
 Status Ingest::commit_timestamps(std::span<const uint32_t> xids, pgformat::CommitTimestamp timestamp) {
-  auto control = store_.versions().newest(timeline_, Kind::kControl, "", lsn());
-  if (!control.ok()) return control.status();
-  if (!*control) return {};
-  auto parsed = TIDE_TRY(pgformat::parse_control_file(as_bytes((**control).value)));
-  if (parsed.track_commit_timestamp == 0) return {};
+  if (!TIDE_TRY(tracks_commit_timestamps())) return {};
   for (const auto& [page, members] : by_page(xids, pgformat::commit_ts_page)) {
     std::string version = tagged(VersionTag::kCommitTimestamps);
     append(version, timestamp.time);
@@ -291,13 +302,22 @@ Status Ingest::commit_timestamps(std::span<const uint32_t> xids, pgformat::Commi
   return {};
 }
 
+Result<bool> Ingest::tracks_commit_timestamps() {
+  if (!tracks_commit_timestamps_) {
+    auto control = TIDE_TRY(stored_control_file(store_, timeline_, store_.ingested(timeline_)));
+    tracks_commit_timestamps_ = control.track_commit_timestamp != 0;
+  }
+  return *tracks_commit_timestamps_;
+}
+
 Status Ingest::clog_zero_page(uint32_t page) {
   put_slru(Slru::kClog, page, tagged(VersionTag::kZeros));
   return {};
 }
 
 Status Ingest::remove_slru_pages(Slru slru, const std::function<bool(uint32_t page)>& removable) {
-  return store_.versions().list(timeline_, Kind::kSlru, std::string(1, static_cast<char>(slru)), Lsn::max(),
+  return store_.versions().list(timeline_, Kind::kSlru, std::string(1, static_cast<char>(slru)),
+                                store_.ingested(timeline_),
                                 [&](std::string_view body, Lsn, std::string_view value) -> Status {
                                   bool gone = value.front() == static_cast<char>(VersionTag::kGone);
                                   uint32_t page = slru_of_body(body).page;
@@ -363,7 +383,8 @@ Status Ingest::multixact_zero_offsets_page(uint32_t page) {
   // PostgreSQL 15.18 and later write the first entry of the next page with the last multixact of the page
   // before, possibly ahead of this record.
   auto version =
-      TIDE_TRY(store_.versions().newest(timeline_, Kind::kSlru, slru_body(Slru::kMultixactOffsets, page), lsn()));
+      TIDE_TRY(store_.versions().newest(timeline_, Kind::kSlru, slru_body(Slru::kMultixactOffsets, page),
+                                        store_.ingested(timeline_)));
   bool made_in_advance =
       version && version->value.front() == static_cast<char>(VersionTag::kMultixactOffsets);
   if (!made_in_advance) put_slru(Slru::kMultixactOffsets, page, tagged(VersionTag::kZeros));
@@ -400,7 +421,7 @@ Status Ingest::twophase_delete(uint32_t xid) {
 
 Result<pgformat::CheckPoint*> Ingest::tracked() {
   if (!have_tracked_) {
-    tracked_ = TIDE_TRY(store_.checkpoint(timeline_, Lsn::max()));
+    tracked_ = TIDE_TRY(store_.checkpoint(timeline_, store_.ingested(timeline_)));
     have_tracked_ = true;
   }
   return &tracked_;
@@ -438,8 +459,9 @@ Status Ingest::running_xacts(const pgformat::RunningXacts& running) {
 }
 
 Status Ingest::parameter_change(const pgformat::ParameterChange& change) {
-  pgformat::ControlFile control = TIDE_TRY(stored_control_file(store_, timeline_, lsn()));
+  pgformat::ControlFile control = TIDE_TRY(stored_control_file(store_, timeline_, store_.ingested(timeline_)));
   change.apply(&control);
+  tracks_commit_timestamps_ = control.track_commit_timestamp != 0;
   put(Kind::kControl, "", control.serialize());
   return {};
 }
@@ -451,12 +473,16 @@ Status Ingest::full_page_writes_change(bool on) {
 
 Status Ingest::replication_origin_set(uint16_t id, Lsn remote_lsn, bool force) {
   if (!force) {
-    auto known = TIDE_TRY(store_.versions().newest(timeline_, Kind::kOrigin, number_body(id), lsn()));
-    if (known && known->value.size() == sizeof(uint64_t) &&
-        load<uint64_t>(known->value.data()) >= remote_lsn.value()) {
-      return {};
+    auto pending = origins_.find(id);
+    uint64_t known = pending == origins_.end() ? 0 : pending->second;
+    if (pending == origins_.end()) {
+      auto stored = TIDE_TRY(
+          store_.versions().newest(timeline_, Kind::kOrigin, number_body(id), store_.ingested(timeline_)));
+      if (stored && stored->value.size() == sizeof(uint64_t)) known = load<uint64_t>(stored->value.data());
     }
+    if (known >= remote_lsn.value()) return {};
   }
+  origins_[id] = remote_lsn.value();
   std::string value;
   append(value, remote_lsn.value());
   put(Kind::kOrigin, number_body(id), value);
@@ -464,6 +490,7 @@ Status Ingest::replication_origin_set(uint16_t id, Lsn remote_lsn, bool force) {
 }
 
 Status Ingest::replication_origin_drop(uint16_t id) {
+  origins_[id] = 0;
   put(Kind::kOrigin, number_body(id), "");
   return {};
 }

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -18,8 +19,9 @@ namespace tide::pagestore {
 /// Turns a timeline's WAL records into versions. One thread.
 ///
 /// Effects gather in a batch until commit(); the batch ends at a record's end, and enters the store
-/// together with that LSN. After an error the object must be thrown away: a fresh one continues from
-/// what the store has.
+/// together with that LSN. A record with very many effects enters in parts, the LSN with the last one, so
+/// the store may hold versions above its ingested LSN: nothing here reads above that. After an error the
+/// object must be thrown away: a fresh one continues from what the store has.
 class Ingest : private pgformat::EffectSink {
  public:
   Ingest(PageStore& store, TimelineId timeline, ImageQueue& images);
@@ -73,9 +75,12 @@ class Ingest : private pgformat::EffectSink {
   Lsn lsn() const { return record_.end(); }
   void put(Kind kind, std::string_view body, std::string_view value);
   void put_slru(Slru slru, uint32_t page, std::string_view version);
+  /// Enters a part of a record with very many effects; nobody sees it before the record's commit().
+  Status spill();
   Result<uint32_t> size_of(const RelFork& rel);
   void set_size(const RelFork& rel, uint32_t blocks);
-  Status extend_to(const PageTag& tag);
+  /// `makes_page`: the version that follows needs no older one.
+  Status extend_to(const PageTag& tag, bool makes_page);
   Status drop_fork(const RelFork& rel);
   Status drop_relations_of(uint32_t spc, uint32_t db);
   Status truncate_map(const RelFork& map, const pgformat::MapTruncation& truncation, char tail_tag,
@@ -83,6 +88,8 @@ class Ingest : private pgformat::EffectSink {
   Status remove_slru_pages(Slru slru, const std::function<bool(uint32_t page)>& removable);
   Result<pgformat::CheckPoint*> tracked();
   Status put_tracked();
+  /// Cluster state as of the last record applied, whether committed or not.
+  Result<bool> tracks_commit_timestamps();
 
   PageStore& store_;
   TimelineId timeline_;
@@ -95,6 +102,9 @@ class Ingest : private pgformat::EffectSink {
   std::unordered_map<RelFork, uint32_t> sizes_;
   bool have_tracked_ = false;
   pgformat::CheckPoint tracked_;
+  std::optional<bool> tracks_commit_timestamps_;
+  /// Of the batch: replication origins that it moves.
+  std::unordered_map<uint16_t, uint64_t> origins_;
 };
 
 }  // namespace tide::pagestore

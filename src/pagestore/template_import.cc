@@ -47,6 +47,7 @@ class Import {
     TIDE_TRY(import_relations("global", kGlobalTablespace, 0));
     TIDE_TRY(put(Kind::kDatabase, database_body(kGlobalTablespace, 0), "1"));
     for (const std::string& name : TIDE_TRY(env::list_directory(cluster_ + "/base"))) {
+      if (!std::regex_match(name, std::regex("[0-9]{1,9}"))) continue;  // pgsql_tmp
       uint32_t db = static_cast<uint32_t>(std::stoul(name));
       TIDE_TRY(import_relations("base/" + name, kDefaultTablespace, db));
       TIDE_TRY(put(Kind::kDatabase, database_body(kDefaultTablespace, db), "1"));
@@ -112,6 +113,7 @@ class Import {
   Status import_slru(Slru slru) {
     std::string directory(pgformat::slru_directory(slru));
     for (const std::string& name : TIDE_TRY(env::list_directory(cluster_ + "/" + directory))) {
+      if (!std::regex_match(name, std::regex("[0-9A-F]{4,6}"))) continue;
       uint32_t first = static_cast<uint32_t>(std::stoul(name, nullptr, 16)) * pgformat::kSlruPagesPerSegment;
       std::string content = TIDE_TRY(env::read_file(fmt::format("{}/{}/{}", cluster_, directory, name)));
       for (uint32_t page = 0; page < content.size() / kPageSize; ++page) {

@@ -22,11 +22,15 @@ Result<TimelineInfo> TimelineInfo::from_json(std::string_view text) {
     return Status(Code::kCorrupt, fmt::format("stored timeline is not valid: {}", text));
   }
   TimelineInfo info;
-  info.id = TimelineId{json["id"].get<uint32_t>()};
-  info.branch_lsn = TIDE_TRY(Lsn::parse(json["branch_lsn"].get<std::string>()));
-  info.created_us = json.value("created_us", int64_t{0});
-  info.history_cutoff = TIDE_TRY(Lsn::parse(json.value("history_cutoff", "0/0")));
-  if (json.contains("parent")) info.parent = TimelineId{json["parent"].get<uint32_t>()};
+  try {
+    info.id = TimelineId{json["id"].get<uint32_t>()};
+    info.branch_lsn = TIDE_TRY(Lsn::parse(json["branch_lsn"].get<std::string>()));
+    info.created_us = json.value("created_us", int64_t{0});
+    info.history_cutoff = TIDE_TRY(Lsn::parse(json.value("history_cutoff", "0/0")));
+    if (json.contains("parent")) info.parent = TimelineId{json["parent"].get<uint32_t>()};
+  } catch (const nlohmann::json::exception& error) {
+    return Status(Code::kCorrupt, fmt::format("stored timeline is not valid: {}", text)).with_detail(error.what());
+  }
   return info;
 }
 
