@@ -147,15 +147,14 @@ class Acceptor::Impl {
       if (!segment_.is_open() || number != segment_number_) {
         if (received_ > synced_) TIDE_TRY(sync());
         std::string path = directory_ + "/" + pgformat::segment_file_name(number);
-        bool fresh = !env::exists(path);
-        segment_ = TIDE_TRY(env::open_file(path, O_RDWR | O_CREAT));
-        segment_number_ = number;
-        if (fresh) {
-          if (::posix_fallocate(segment_.get(), 0, kWalSegmentSize) != 0) {
-            return {Code::kNoSpace, fmt::format("no space for {}", path)};
-          }
-          TIDE_TRY(env::sync_directory(directory_));
+        env::FileDescriptor segment = TIDE_TRY(env::open_file(path, O_RDWR | O_CREAT));
+        // Also for a file that is there: an attempt before may have ended between these steps.
+        if (int error = ::posix_fallocate(segment.get(), 0, kWalSegmentSize); error != 0) {
+          return Status::from_errno(error, fmt::format("allocate {}", path));
         }
+        TIDE_TRY(env::sync_directory(directory_));
+        segment_ = std::move(segment);
+        segment_number_ = number;
       }
       uint64_t offset = received_ - pgformat::segment_start(number);
       size_t size = std::min<uint64_t>(bytes.size(), kWalSegmentSize - offset);
@@ -214,6 +213,13 @@ Result<std::unique_ptr<Acceptor>> Acceptor::start(walstore::TimelineLog& log, Ep
                                                   const std::string& conninfo, std::function<void()> on_wal) {
   auto impl = std::make_unique<Impl>(log, epoch, conninfo, std::move(on_wal));
   TIDE_TRY(impl->connect());
+  impl->start_thread();
+  return std::unique_ptr<Acceptor>(new Acceptor(std::move(impl)));
+}
+
+std::unique_ptr<Acceptor> Acceptor::resume(walstore::TimelineLog& log, Epoch epoch, const std::string& conninfo,
+                                           std::function<void()> on_wal) {
+  auto impl = std::make_unique<Impl>(log, epoch, conninfo, std::move(on_wal));
   impl->start_thread();
   return std::unique_ptr<Acceptor>(new Acceptor(std::move(impl)));
 }

@@ -22,6 +22,9 @@ class Acceptor {
   /// `on_wal` is called from its thread after each acknowledgement. Reconnects by itself while the epoch lasts.
   static Result<std::unique_ptr<Acceptor>> start(walstore::TimelineLog& log, Epoch epoch,
                                                  const std::string& conninfo, std::function<void()> on_wal);
+  /// As start(), for a compute that an earlier process of ours was connected to: tries until it succeeds.
+  static std::unique_ptr<Acceptor> resume(walstore::TimelineLog& log, Epoch epoch, const std::string& conninfo,
+                                          std::function<void()> on_wal);
   ~Acceptor();
 
   /// The name in synchronous_standby_names.

@@ -18,6 +18,7 @@ namespace {
 using walstore::Durability;
 using walstore::EpochHistory;
 
+constexpr const char* kConninfoFile = "/conninfo";
 constexpr size_t kChunkBytes = 1 << 20;
 constexpr auto kPollBusy = std::chrono::milliseconds(10);
 constexpr auto kPollIdle = std::chrono::milliseconds(100);
@@ -49,6 +50,7 @@ Result<std::unique_ptr<TimelineService>> TimelineService::open(const std::string
   if (last != nullptr && !last->end && last->epoch >= history.promised) {
     service->current_epoch_ = last->epoch.value;
   }
+  TIDE_TRY(service->resume_acceptor());
   if (!service->nothing_to_come()) service->start_ingest();
   return service;
 }
@@ -300,7 +302,24 @@ Status TimelineService::start_acceptor(Epoch epoch, const std::string& conninfo)
     return {Code::kStaleEpoch, fmt::format("epoch {} of {} is over", epoch, id_)};
   }
   acceptor_.reset();  // of a call whose answer was lost: there is one writer
+  // For the storage role that comes after this one, while the compute lives on.
+  TIDE_TRY(env::write_file_atomically(log_->epoch_directory(epoch) + kConninfoFile, conninfo));
   acceptor_ = TIDE_TRY(Acceptor::start(*log_, epoch, conninfo, [this] { nudge(); }));
+  return {};
+}
+
+Status TimelineService::resume_acceptor() {
+  EpochHistory history = log_->history();
+  const EpochHistory::Entry* last = history.last();
+  if (last == nullptr || last->end || last->durability != Durability::kAcceptor) return {};
+  TIDE_TRY(log_->recover_accepted(store_.ingested(id_)));
+  if (current_epoch() != last->epoch) return {};  // fenced
+  auto conninfo = env::read_file(log_->epoch_directory(last->epoch) + kConninfoFile);
+  if (!conninfo.ok()) {
+    // Its compute had not come as far: the next start ends the epoch.
+    return conninfo.status().code() == Code::kNotFound ? Status() : conninfo.status();
+  }
+  acceptor_ = Acceptor::resume(*log_, last->epoch, *conninfo, [this] { nudge(); });
   return {};
 }
 

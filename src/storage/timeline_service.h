@@ -71,6 +71,8 @@ class TimelineService {
  private:
   TimelineService(TimelineId id, std::unique_ptr<walstore::TimelineLog> log, pagestore::PageStore& store,
                   pagestore::ImageQueue& images);
+  /// Goes on pulling WAL from a compute that outlived the storage role before us.
+  Status resume_acceptor();
   void start_ingest();
   void stop_ingest();
   void ingest_loop();

@@ -336,6 +336,16 @@ Result<size_t> TimelineLog::read(Lsn from, Lsn limit, std::span<std::byte> out) 
   return done;
 }
 
+Status TimelineLog::recover_accepted(Lsn known_boundary) {
+  EpochHistory history = this->history();
+  const EpochHistory::Entry* last = history.last();
+  if (last == nullptr || last->end || last->durability != Durability::kAcceptor) return {};
+  End end = TIDE_TRY(scan_end(*last, known_boundary, last->start));
+  TIDE_TRY(sync_segments(*last, known_boundary, end.end));
+  set_accepted(end.end);
+  return {};
+}
+
 void TimelineLog::set_accepted(Lsn lsn) {
   uint64_t known = accepted_;
   while (known < lsn.value() && !accepted_.compare_exchange_weak(known, lsn.value())) {

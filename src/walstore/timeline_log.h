@@ -66,6 +66,9 @@ class TimelineLog {
   /// 0 bytes: nothing there yet. kOutOfRange if the segment was trimmed.
   Result<size_t> read(Lsn from, Lsn limit, std::span<std::byte> out);
 
+  /// Acceptor form, in a new process: finds the whole records of the open epoch that are here, from
+  /// `known_boundary` on, and syncs them: all that the old process may have acknowledged is among them.
+  Status recover_accepted(Lsn known_boundary);
   /// Acceptor form: all below is synced in the open epoch's directory. Never goes back.
   void set_accepted(Lsn lsn);
   /// Local form: the open epoch's feed; null otherwise.

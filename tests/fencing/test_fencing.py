@@ -211,7 +211,6 @@ def test_acceptor_plain_operation(instance):
     assert instance.value("SELECT sum(abalance) FROM pgbench_accounts") == sums[0]
 
 
-@pytest.mark.xfail(strict=True, reason="nobody makes a new storage role connect to the computes that run already")
 def test_acceptor_commits_go_on_after_the_storage_role_died(instance):
     instance.up("--durability", "acceptor")
     instance.sql("CREATE TABLE kept AS SELECT 1 AS id")
