@@ -42,9 +42,16 @@ void ImageMaker::run() {
   std::unique_lock lock(mutex_);
   while (!wake_.wait_for(lock, kPause, [&] { return stopping_; })) {
     lock.unlock();
-    for (auto wanted = queue_.take(kBatch); !wanted.empty(); wanted = queue_.take(kBatch)) {
+    bool stopping = false;
+    for (auto wanted = queue_.take(kBatch); !wanted.empty() && !stopping; wanted = queue_.take(kBatch)) {
       Status made = make(wanted);
-      if (!made.ok()) obs::warn("make page images: {}", made.to_string());
+      // One bad page must not cost the others their images.
+      for (size_t i = 0; !made.ok() && i < wanted.size(); ++i) {
+        Status one = make({wanted[i]});
+        if (!one.ok()) obs::warn("make a page image: {}", one.to_string());
+      }
+      std::lock_guard check(mutex_);
+      stopping = stopping_;
     }
     lock.lock();
   }

@@ -65,6 +65,14 @@ std::string partial_key(TimelineId timeline, Epoch epoch, uint64_t segment, Lsn 
 
 std::string history_key(TimelineId timeline) { return fmt::format("wal/{}/history.json", timeline); }
 
+std::optional<TimelineId> timeline_of_history(std::string_view key) {
+  constexpr std::string_view kEnd = "/history.json";
+  if (!key.starts_with("wal/t") || !key.ends_with(kEnd)) return std::nullopt;
+  auto id = number(key.substr(5, key.size() - 5 - kEnd.size()));
+  if (!id) return std::nullopt;
+  return TimelineId{static_cast<uint32_t>(*id)};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<ObjectMirror>> ObjectMirror::open(objectstore::ObjectStore& store, Project& project,
@@ -90,6 +98,7 @@ Status ObjectMirror::upload_pages() {
   auto report = TIDE_TRY(pages_->upload({}));
   if (!report.cleanup.ok()) obs::warn("old objects stay for now: {}", report.cleanup.to_string());
   std::lock_guard lock(mutex_);
+  safe_before_ = safe_;
   for (const auto& [id, lsn] : ingested) safe_[id] = std::max(safe_[id], lsn);
   return {};
 }
@@ -104,13 +113,15 @@ Status ObjectMirror::upload_wal(bool partial) {
 
 Status ObjectMirror::upload_timeline(TimelineService& timeline, bool partial) {
   EpochHistory history = timeline.log().history();
-  std::string text = history.to_json();
-  if (!history.entries.empty() && histories_[timeline.id()] != text) {
-    TIDE_TRY(store_.put(history_key(timeline.id()), as_bytes(text)));
-    histories_[timeline.id()] = text;
-  }
   Lsn flushed = timeline.flushed();
+  // In the store, too, an epoch is known before it has WAL, or its number could be given out again; and its
+  // end is known once all its WAL is there: whoever restores can bring the pages up to every end it sees.
+  EpochHistory shown;
+  shown.promised = history.promised;
   for (const EpochHistory::Entry& entry : history.entries) {
+    shown.entries.push_back(entry);
+    shown.entries.back().end.reset();
+    shown.entries.back().last_record = Lsn();
     Lsn end = entry.end.value_or(flushed);
     Lsn& done = uploaded_[{timeline.id(), entry.epoch}];
     done = std::max(done, entry.start);
@@ -122,10 +133,26 @@ Status ObjectMirror::upload_timeline(TimelineService& timeline, bool partial) {
       bool finished = segment_end <= end;
       if (!finished && !partial && !entry.end) break;
       Lsn upto = std::min(segment_end, end);
+      // What is not here any more was trimmed, and that happens to safe WAL only.
+      if (upto <= project_.store().durable(timeline.id()) &&
+          !env::exists(timeline.log().epoch_directory(entry.epoch) + "/" + pgformat::segment_file_name(segment))) {
+        done = upto;
+        continue;
+      }
+      TIDE_TRY(upload_history(timeline.id(), shown));
       TIDE_TRY(upload_segment(timeline, entry.epoch, segment, upto));
       done = upto;
     }
+    shown.entries.back() = entry;
   }
+  return history.entries.empty() ? Status() : upload_history(timeline.id(), shown);
+}
+
+Status ObjectMirror::upload_history(TimelineId id, const EpochHistory& history) {
+  std::string text = history.to_json();
+  if (histories_[id] == text) return {};
+  TIDE_TRY(store_.put(history_key(id), as_bytes(text)));
+  histories_[id] = std::move(text);
   return {};
 }
 
@@ -150,11 +177,16 @@ Status ObjectMirror::upload_segment(TimelineService& timeline, Epoch epoch, uint
 
 Status ObjectMirror::trim() {
   for (const objectstore::ObjectInfo& info : TIDE_TRY(store_.list("wal/"))) {
+    if (auto id = timeline_of_history(info.key); id && !project_.timeline(*id).ok()) {
+      TIDE_TRY(store_.remove(info.key));
+    }
     auto object = parse_wal_key(info.key);
     if (!object) continue;
     bool known = project_.timeline(object->timeline).ok();
     Lsn end = object->partial_end.value_or(segment_start(object->segment + 1));
-    if (!known || end <= safe(object->timeline)) TIDE_TRY(store_.remove(info.key));
+    auto safe_before = safe_before_.find(object->timeline);
+    bool needless = safe_before != safe_before_.end() && end <= safe_before->second;
+    if (!known || needless) TIDE_TRY(store_.remove(info.key));
   }
   return {};
 }
@@ -174,15 +206,17 @@ Status ObjectMirror::restore_wal(objectstore::ObjectStore& store, const std::str
     TIDE_TRY(env::make_directories(directory));
     std::string path = directory + "/" + pgformat::segment_file_name(object->segment);
     Lsn end = object->partial_end.value_or(segment_start(object->segment + 1));
-    if (!object->partial_end || !env::exists(path)) TIDE_TRY(store.get_to_file(info.key, path));
+    // A whole segment, or else the longest of its beginnings: a crash may leave several.
+    auto present = env::file_size(path);
+    uint64_t size = end - segment_start(object->segment);
+    if (!present.ok() || *present < size) TIDE_TRY(store.get_to_file(info.key, path));
     Lsn& known = ends[{object->timeline, object->epoch}];
     known = std::max(known, end);
   }
   for (const objectstore::ObjectInfo& info : TIDE_TRY(store.list("wal/"))) {
-    if (!info.key.ends_with("/history.json")) continue;
-    auto id = number(std::string_view(info.key).substr(5, info.key.size() - 5 - 13));
+    auto id = timeline_of_history(info.key);
     if (!id) continue;
-    TimelineId timeline{static_cast<uint32_t>(*id)};
+    TimelineId timeline = *id;
     std::string text = TIDE_TRY(store.get(info.key));
     EpochHistory history = TIDE_TRY(EpochHistory::from_json(text));
     if (const EpochHistory::Entry* last = history.last(); last != nullptr && !last->end) {

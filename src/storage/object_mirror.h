@@ -26,7 +26,7 @@ class ObjectMirror {
   Status upload_pages();
   /// Epoch histories and finished segments; with `partial`, also what the last segments hold by now.
   Status upload_wal(bool partial);
-  /// Removes WAL objects that the newest manifest makes unnecessary.
+  /// Removes WAL objects that neither of the two newest manifests needs, and those of deleted timelines.
   Status trim();
 
   /// All of the timeline's WAL below is in the object store or below what the manifest holds.
@@ -40,6 +40,7 @@ class ObjectMirror {
  private:
   ObjectMirror(objectstore::ObjectStore& store, Project& project) : store_(store), project_(project) {}
   Status upload_timeline(TimelineService& timeline, bool partial);
+  Status upload_history(TimelineId id, const walstore::EpochHistory& history);
   Status upload_segment(TimelineService& timeline, Epoch epoch, uint64_t segment, Lsn end);
 
   objectstore::ObjectStore& store_;
@@ -47,6 +48,7 @@ class ObjectMirror {
   std::unique_ptr<pagestore::ProjectUpload> pages_;
   std::map<TimelineId, std::string> histories_;             ///< as uploaded last
   std::map<std::pair<TimelineId, Epoch>, Lsn> uploaded_;    ///< WAL of an epoch that is there
+  std::map<TimelineId, Lsn> safe_before_;                   ///< safe_ as of the manifest before the newest
   mutable std::mutex mutex_;                                ///< guards safe_
   std::map<TimelineId, Lsn> safe_;
 };

@@ -6,8 +6,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <vector>
 
 #include "contracts/page_service.h"
@@ -17,6 +19,7 @@ namespace tide::storage {
 namespace {
 
 constexpr int kWaitForWalMs = 10000;
+constexpr int kAcceptPauseMs = 50;
 
 static_assert(sizeof(TidePsHeader) == 16 && sizeof(TidePsHello) == 24 && sizeof(TidePsGetPages) == 40 &&
               sizeof(TidePsPages) == 32 && sizeof(TidePsRelSize) == 32 && sizeof(TidePsSize) == 32);
@@ -103,6 +106,7 @@ class PageService::Connection {
       return {Code::kInvalid, fmt::format("page service version {}, this is {}", request.version,
                                           TIDE_PS_VERSION)};
     }
+    greeted_ = false;
     timeline_ = TimelineId{request.timeline};
     epoch_ = Epoch{request.epoch};
     if (!store_.tree().find(timeline_)) {
@@ -124,6 +128,10 @@ class PageService::Connection {
 
   /// The LSN to answer at, once the store has what the request needs.
   Result<Lsn> position(uint64_t request_lsn, uint64_t min_lsn) const {
+    if (request_lsn < min_lsn) {
+      return Status(Code::kInvalid, fmt::format("asked for the state at {}, but not before {}", Lsn(request_lsn),
+                                                Lsn(min_lsn)));
+    }
     TIDE_TRY(store_.wait_for(timeline_, Lsn(min_lsn), kWaitForWalMs));
     Lsn at = std::min(Lsn(request_lsn), store_.ingested(timeline_));
     if (at < store_.history_cutoff(timeline_)) {
@@ -137,13 +145,19 @@ class PageService::Connection {
     if (request.block_count == 0 || request.block_count > TIDE_PS_MAX_BLOCKS || request.rel.fork > 3) {
       return {Code::kInvalid, fmt::format("{} blocks of fork {}", request.block_count, request.rel.fork)};
     }
+    if (request.first_block > UINT32_MAX - request.block_count) {
+      return {Code::kInvalid, fmt::format("{} blocks from block {}", request.block_count, request.first_block)};
+    }
     Lsn at = TIDE_TRY(position(request.request_lsn, request.min_lsn));
+    // A truncated fork's pages are still stored, for those who ask at an older LSN.
+    uint32_t end = TIDE_TRY(store_.rel_size(timeline_, rel_fork(request.rel), at)).value_or(0);
     tags_.clear();
-    for (uint32_t i = 0; i < request.block_count; ++i) {
+    for (uint32_t i = 0; i < request.block_count && request.first_block + i < end; ++i) {
       tags_.push_back({rel_fork(request.rel), request.first_block + i});
     }
-    pages_.resize(tags_.size() * kPageSize);
-    TIDE_TRY(store_.pages().read(timeline_, tags_, at, pages_.data()));
+    pages_.resize(request.block_count * kPageSize);
+    if (!tags_.empty()) TIDE_TRY(store_.pages().read(timeline_, tags_, at, pages_.data()));
+    std::fill(pages_.begin() + static_cast<ptrdiff_t>(tags_.size() * kPageSize), pages_.end(), std::byte{0});
     service_.pages_ += request.block_count;
     TidePsPages answer{request.rel, request.first_block, request.block_count, at.value()};
     send(TIDE_PS_PAGES, id, &answer, sizeof answer, pages_);
@@ -263,24 +277,38 @@ void PageService::accept_loop() {
     if (::poll(waits, 2, -1) < 0 && errno != EINTR) return;
     if (waits[1].revents != 0) return;
     if (waits[0].revents == 0) continue;
-    env::FileDescriptor socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!socket.is_open()) continue;
     std::lock_guard lock(mutex_);
+    // First, as those that have ended still hold descriptors.
     std::erase_if(connections_, [](auto& entry) {
       if (!entry.second->done) return false;
       entry.second->thread.join();
       return true;
     });
+    env::FileDescriptor socket(::accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!socket.is_open()) {
+      if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+        obs::warn("page service cannot take a connection: {}", std::strerror(errno));
+        pollfd quit{quit_.get(), POLLIN, 0};
+        ::poll(&quit, 1, kAcceptPauseMs);  // it stays in the queue
+      }
+      continue;
+    }
     auto serving = std::make_unique<Serving>();
     Serving* raw = serving.get();
     raw->connection = std::make_unique<Connection>(*this, std::move(socket));
     ++open_connections_;
-    raw->thread = std::thread([this, raw] {
-      raw->connection->serve();
-      raw->connection->hang_up();
+    try {
+      raw->thread = std::thread([this, raw] {
+        raw->connection->serve();
+        raw->connection->hang_up();
+        --open_connections_;
+        raw->done = true;
+      });
+    } catch (const std::system_error& error) {
       --open_connections_;
-      raw->done = true;
-    });
+      obs::warn("page service cannot start a thread: {}", error.what());
+      continue;  // hangs up: the compute asks again
+    }
     connections_[next_id++] = std::move(serving);
   }
 }

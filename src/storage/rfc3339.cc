@@ -1,64 +1,110 @@
 #include "storage/rfc3339.h"
 
-#include <cstdio>
 #include <ctime>
 
 #include <fmt/format.h>
 
 namespace tide::storage {
 
-Result<int64_t> parse_rfc3339(std::string_view text) {
-  Status invalid = Status(Code::kInvalid, fmt::format("not a time: \"{}\"", text))
-                       .with_hint("Write it as in RFC 3339: 2026-11-22T10:00:00.5Z or with an offset such as +01:00.");
-  std::string copy(text);
-  std::tm parts{};
-  char separator = 0;
-  int used = 0;
-  if (std::sscanf(copy.c_str(), "%4d-%2d-%2d%c%2d:%2d:%2d%n", &parts.tm_year, &parts.tm_mon, &parts.tm_mday,
-                  &separator, &parts.tm_hour, &parts.tm_min, &parts.tm_sec, &used) != 7 ||
-      (separator != 'T' && separator != 't' && separator != ' ')) {
-    return invalid;
-  }
-  if (parts.tm_mon < 1 || parts.tm_mon > 12 || parts.tm_mday < 1 || parts.tm_mday > 31 || parts.tm_hour > 23 ||
-      parts.tm_min > 59 || parts.tm_sec > 60) {
-    return invalid;
-  }
-  std::string_view rest = std::string_view(copy).substr(static_cast<size_t>(used));
-  int64_t micros = 0;
-  if (!rest.empty() && rest.front() == '.') {
-    rest.remove_prefix(1);
-    int64_t scale = 100000;
-    size_t digits = 0;
-    for (; digits < rest.size() && rest[digits] >= '0' && rest[digits] <= '9'; ++digits, scale /= 10) {
-      micros += (rest[digits] - '0') * scale;
+namespace {
+
+constexpr int64_t kSecond = 1000000;
+
+/// Takes text from front to back; any mismatch makes the whole fail.
+class Parser {
+ public:
+  explicit Parser(std::string_view text) : rest_(text) {}
+
+  int number(size_t digits) {
+    int value = 0;
+    for (size_t i = 0; i < digits; ++i) {
+      if (rest_.empty() || rest_.front() < '0' || rest_.front() > '9') {
+        failed_ = true;
+        return 0;
+      }
+      value = value * 10 + (rest_.front() - '0');
+      rest_.remove_prefix(1);
     }
-    if (digits == 0) return invalid;
-    rest.remove_prefix(digits);
+    return value;
+  }
+  /// The next character, which must be one of these.
+  char one_of(std::string_view characters) {
+    if (rest_.empty() || characters.find(rest_.front()) == std::string_view::npos) {
+      failed_ = true;
+      return '\0';
+    }
+    char taken = rest_.front();
+    rest_.remove_prefix(1);
+    return taken;
+  }
+  bool next_is(char character) const { return !rest_.empty() && rest_.front() == character; }
+  bool next_is_digit() const { return !rest_.empty() && rest_.front() >= '0' && rest_.front() <= '9'; }
+  bool complete() const { return !failed_ && rest_.empty(); }
+
+ private:
+  std::string_view rest_;
+  bool failed_ = false;
+};
+
+int days_of_month(int year, int month) {
+  constexpr int kDays[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
+  bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+  return month == 2 && leap ? 29 : kDays[month - 1];
+}
+
+}  // namespace
+
+Result<int64_t> parse_rfc3339(std::string_view text) {
+  Parser parser(text);
+  std::tm parts{};
+  int year = parser.number(4);
+  parser.one_of("-");
+  int month = parser.number(2);
+  parser.one_of("-");
+  parts.tm_mday = parser.number(2);
+  parser.one_of("Tt ");
+  parts.tm_hour = parser.number(2);
+  parser.one_of(":");
+  parts.tm_min = parser.number(2);
+  parser.one_of(":");
+  parts.tm_sec = parser.number(2);
+  int64_t micros = 0;
+  if (parser.next_is('.')) {
+    parser.one_of(".");
+    int64_t scale = kSecond / 10;
+    do {
+      micros += parser.number(1) * scale;
+      scale /= 10;
+    } while (parser.next_is_digit());
   }
   int offset_minutes = 0;
-  if (rest != "Z" && rest != "z") {
-    char sign = 0;
-    int hours = 0;
-    int minutes = 0;
-    std::string offset(rest);
-    if (std::sscanf(offset.c_str(), "%c%2d:%2d%n", &sign, &hours, &minutes, &used) != 3 ||
-        static_cast<size_t>(used) != offset.size() || (sign != '+' && sign != '-')) {
-      return invalid;
-    }
-    offset_minutes = (hours * 60 + minutes) * (sign == '-' ? -1 : 1);
+  int offset_hours = 0;
+  char zone = parser.one_of("Zz+-");
+  if (zone == '+' || zone == '-') {
+    offset_hours = parser.number(2);
+    parser.one_of(":");
+    offset_minutes = parser.number(2);
   }
-  parts.tm_year -= 1900;
-  parts.tm_mon -= 1;
-  return (static_cast<int64_t>(::timegm(&parts)) - offset_minutes * 60) * 1000000 + micros;
+  if (!parser.complete() || month < 1 || month > 12 || parts.tm_mday < 1 ||
+      parts.tm_mday > days_of_month(year, month) || parts.tm_hour > 23 || parts.tm_min > 59 || parts.tm_sec > 60 ||
+      offset_hours > 23 || offset_minutes > 59) {
+    return Status(Code::kInvalid, fmt::format("not a time: \"{}\"", text))
+        .with_hint("Write it as in RFC 3339: 2026-11-22T10:00:00.5Z or with an offset such as +01:00.");
+  }
+  parts.tm_year = year - 1900;
+  parts.tm_mon = month - 1;
+  int64_t offset = (offset_hours * 60 + offset_minutes) * 60 * (zone == '-' ? -1 : 1);
+  return (static_cast<int64_t>(::timegm(&parts)) - offset) * kSecond + micros;
 }
 
 std::string format_rfc3339(int64_t unix_us) {
-  std::time_t seconds = unix_us / 1000000;
+  int64_t micros = (unix_us % kSecond + kSecond) % kSecond;
+  std::time_t seconds = (unix_us - micros) / kSecond;
   std::tm parts{};
   ::gmtime_r(&seconds, &parts);
   char text[32];
   std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts);
-  return fmt::format("{}.{:06}Z", text, unix_us % 1000000);
+  return fmt::format("{}.{:06}Z", text, micros);
 }
 
 }  // namespace tide::storage

@@ -27,8 +27,16 @@ Result<uint64_t> number_param(const HttpRequest& request, const std::string& nam
   return value;
 }
 
+Result<TimelineId> timeline_id(uint64_t number) {
+  if (number == 0 || number > UINT32_MAX) {
+    return Status(Code::kInvalid, fmt::format("{} is not a timeline id", number))
+        .with_hint("Timeline ids are numbers from 1 to 4294967295.");
+  }
+  return TimelineId{static_cast<uint32_t>(number)};
+}
+
 Result<TimelineId> timeline_param(const HttpRequest& request) {
-  return TimelineId{static_cast<uint32_t>(TIDE_TRY(number_param(request, "id")))};
+  return timeline_id(TIDE_TRY(number_param(request, "id")));
 }
 
 Result<Epoch> epoch_param(const HttpRequest& request) {
@@ -131,11 +139,10 @@ class Api {
 
   Result<json> create_timeline(const HttpRequest& request) {
     json body = TIDE_TRY(net::parse_json(request.body));
-    TimelineId id{static_cast<uint32_t>(TIDE_TRY(net::number_member(body, "id")))};
-    TimelineId parent{static_cast<uint32_t>(TIDE_TRY(net::number_member(body, "parent")))};
+    TimelineId id = TIDE_TRY(timeline_id(TIDE_TRY(net::number_member(body, "id"))));
+    TimelineId parent = TIDE_TRY(timeline_id(TIDE_TRY(net::number_member(body, "parent"))));
     std::string lsn_text = TIDE_TRY(net::string_member(body, "lsn", ""));
     std::string time_text = TIDE_TRY(net::string_member(body, "time", ""));
-    if (id.value == 0) return Status(Code::kInvalid, "timeline ids begin with 1");
     std::optional<Lsn> lsn;
     std::optional<int64_t> time_us;
     if (!lsn_text.empty()) lsn = TIDE_TRY(Lsn::parse(lsn_text));

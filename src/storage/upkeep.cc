@@ -73,13 +73,13 @@ void Upkeep::run() {
       std::lock_guard work(work_mutex_);
       auto round = [&]() -> Status {
         bool flushed = flush_is_due();
-        if (flushed) TIDE_TRY(flush_pages());
+        if (flushed) {
+          TIDE_TRY(flush_pages());
+          pages_due_ = true;
+        }
         if (mirror_ != nullptr && (flushed || Clock::now() - last_upload_ >= options_.upload_interval)) {
           TIDE_TRY(upload(false));
-          if (flushed) {
-            TIDE_TRY(mirror_->upload_pages());
-            TIDE_TRY(mirror_->trim());
-          }
+          if (pages_due_) TIDE_TRY(upload_pages());
         }
         if (flushed) TIDE_TRY(trim_wal());
         if (Clock::now() - last_cutoff_ >= kCutoffInterval) TIDE_TRY(move_history_cutoffs());
@@ -119,6 +119,12 @@ Status Upkeep::upload(bool partial_segments) {
   return {};
 }
 
+Status Upkeep::upload_pages() {
+  TIDE_TRY(mirror_->upload_pages());
+  pages_due_ = false;
+  return mirror_->trim();
+}
+
 Status Upkeep::trim_wal() {
   for (const auto& timeline : project_.timelines()) {
     Lsn needless = project_.store().durable(timeline->id());
@@ -152,9 +158,9 @@ Status Upkeep::flush_all() {
   }
   TIDE_TRY(flush_pages());
   if (mirror_ != nullptr) {
-    TIDE_TRY(mirror_->upload_pages());
+    pages_due_ = true;
     TIDE_TRY(upload(true));
-    TIDE_TRY(mirror_->trim());
+    TIDE_TRY(upload_pages());
   }
   return trim_wal();
 }

@@ -50,6 +50,7 @@ class Upkeep {
   void run();
   Status flush_pages();
   Status upload(bool partial_segments);
+  Status upload_pages();
   Status trim_wal();
   Status move_history_cutoffs();
   bool flush_is_due() const;
@@ -62,6 +63,7 @@ class Upkeep {
   std::chrono::steady_clock::time_point last_flush_;
   std::chrono::steady_clock::time_point last_upload_;
   std::chrono::steady_clock::time_point last_cutoff_;
+  bool pages_due_ = false;  ///< flushed, and not in the object store yet
 
   mutable std::mutex mutex_;  // guards the fields below
   std::condition_variable wake_;

@@ -84,6 +84,7 @@ class TestStore {
     open();
   }
 
+  const std::string& directory() const { return directory_; }
   PageStore& operator*() { return *store_; }
   PageStore* operator->() { return store_.get(); }
   redo::RedoPool& pool() { return *pool_; }
