@@ -55,6 +55,8 @@ tide_feed_map(void)
 						   UINT64_FORMAT ".",
 						   feed->magic, feed->version, feed->epoch,
 						   TIDE_FEED_MAGIC, TIDE_FEED_VERSION, tide_settings.epoch)));
+	/* Started too late: the epoch may have ended already, with all WAL that counts. */
+	tide_feed_check_fenced();
 }
 
 void
