@@ -10,7 +10,7 @@ PYTHON ?= /usr/bin/python3
 # A compiler cache that cannot find its directory would fail every compilation.
 export CCACHE_DIR ?= $(if $(wildcard $(HOME)/.),$(HOME)/.cache/ccache,$(CURDIR)/.cache/ccache)
 
-.PHONY: help dependencies configure build all run test test-unit test-e2e test-long bench lint tidy format clean
+.PHONY: help dependencies configure build all run s3-server test test-unit test-e2e test-long bench lint tidy format clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
@@ -37,13 +37,18 @@ run: build ## build, start everything in the background, say what to do next
 
 test: test-unit test-e2e ## unit, oracle and short end-to-end tests
 
-test-unit: all
+s3-server: dependencies
+	@tests/s3/install.sh
+
+test-unit: export TIDE_REQUIRE_S3 = 1
+test-unit: all s3-server
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) --no-tests=error
 
 test-e2e: build
 	@$(PYTHON) -m pytest tests -q -rs -p no:cacheprovider
 
-test-long: all ## also what takes more than a minute: kill -9 rounds, regression suite, big data
+test-long: export TIDE_REQUIRE_S3 = 1
+test-long: all s3-server ## also what takes more than a minute: kill -9 rounds, regression suite, big data
 	@ctest --test-dir $(BUILD) --output-on-failure -j $(JOBS) --no-tests=error
 	@TIDE_TEST_LONG=1 $(PYTHON) -m pytest tests -q -rs -p no:cacheprovider
 
