@@ -20,8 +20,8 @@ TEST(LsnTest, TextComesBack) {
   }
   EXPECT_EQ(Lsn(0x16B374D848).to_string(), "16/B374D848");
   EXPECT_EQ(Lsn::parse("16/b374d848")->value(), 0x16B374D848U);
-  for (const char* bad : {"", "/", "1/", "/1", "1", "1/2/3", "123456789/0", "0/123456789", "x/1", "-1/1", "1/-1",
-                          " 1/1", "1/1 ", "0x1/1"}) {
+  for (const char* bad : {"", "/", "1/", "/1", "1", "1/2/3", "123456789/0", "0/123456789", "x/1",
+                          "-1/1", "1/-1", " 1/1", "1/1 ", "0x1/1"}) {
     EXPECT_EQ(Lsn::parse(bad).status().code(), Code::kInvalid) << bad;
   }
 }
@@ -29,7 +29,8 @@ TEST(LsnTest, TextComesBack) {
 TEST(LsnTest, OnePositionHasOneSpelling) {
   constexpr uint64_t kSegment = 5 * kWalSegmentSize;
   EXPECT_EQ(normalize(Lsn(kSegment + 40)), Lsn(kSegment));
-  EXPECT_EQ(normalize(Lsn(kSegment + 24)), Lsn(kSegment + 24)) << "inside the long header: left alone";
+  EXPECT_EQ(normalize(Lsn(kSegment + 24)), Lsn(kSegment + 24))
+      << "inside the long header: left alone";
   EXPECT_EQ(normalize(Lsn(kSegment + 8192 + 24)), Lsn(kSegment + 8192));
   EXPECT_EQ(normalize(Lsn(kSegment + 8192 + 32)), Lsn(kSegment + 8192 + 32));
   EXPECT_EQ(normalize(Lsn(kSegment)), Lsn(kSegment));
@@ -48,8 +49,8 @@ TEST(PageTagTest, TextComesBack) {
     EXPECT_EQ(*parsed, rel);
   }
   EXPECT_EQ(RelFork::parse("1663/5/1259")->fork, Fork::kMain);
-  for (const char* bad : {"", "1/2", "1/2/", "1/2/3/4", "1/2/3.", "1/2/3.xx", "1/2/3.vm2", "-1/2/3", "1/2/4294967296",
-                          "a/b/c", "1//3", " 1/2/3", "1/2/3 "}) {
+  for (const char* bad : {"", "1/2", "1/2/", "1/2/3/4", "1/2/3.", "1/2/3.xx", "1/2/3.vm2", "-1/2/3",
+                          "1/2/4294967296", "a/b/c", "1//3", " 1/2/3", "1/2/3 "}) {
     EXPECT_EQ(RelFork::parse(bad).status().code(), Code::kInvalid) << bad;
   }
 }
@@ -84,14 +85,17 @@ TEST(BytesTest, BigEndianKeysSortByNumber) {
 }
 
 TEST(Crc32cTest, KnownValuesInAnyPieces) {
-  EXPECT_EQ(crc32c(as_bytes("123456789")), 0xE3069283U);  // RFC 3720's polynomial, the usual check value
+  EXPECT_EQ(crc32c(as_bytes("123456789")),
+            0xE3069283U);  // RFC 3720's polynomial, the usual check value
   EXPECT_EQ(crc32c(as_bytes(std::string(32, '\0'))), 0x8A9136AAU);
   std::string text(1000, '\0');
   for (size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(i * 7);
   uint32_t whole = crc32c(as_bytes(text));
   for (size_t cut : {0, 1, 3, 8, 511, 999, 1000}) {
     uint32_t crc = crc32c_extend(kCrc32cInit, as_bytes(std::string_view(text).substr(0, cut)));
-    EXPECT_EQ(crc32c_finish(crc32c_extend(crc, as_bytes(std::string_view(text).substr(cut)))), whole) << cut;
+    EXPECT_EQ(crc32c_finish(crc32c_extend(crc, as_bytes(std::string_view(text).substr(cut)))),
+              whole)
+        << cut;
   }
 }
 
@@ -100,7 +104,8 @@ TEST(StatusTest, SaysWhatTheCallerCanDo) {
   EXPECT_EQ(Status::from_errno(EDQUOT, "write").code(), Code::kNoSpace);
   EXPECT_EQ(Status::from_errno(ENOENT, "open").code(), Code::kNotFound);
   EXPECT_EQ(Status::from_errno(EIO, "read").code(), Code::kIo);
-  Status status = Status(Code::kConflict, "no").with_context("do it").with_detail("d").with_hint("h");
+  Status status =
+      Status(Code::kConflict, "no").with_context("do it").with_detail("d").with_hint("h");
   EXPECT_EQ(status.message(), "do it: no");
   EXPECT_EQ(status.to_string(), "CONFLICT: do it: no\nDETAIL: d\nHINT: h");
   EXPECT_TRUE(Status().with_context("x").ok());

@@ -24,22 +24,19 @@ inline std::string_view as_chars(BytesView bytes) {
 /// Reads a value in host order (all our formats are little endian, as is every machine we run on)
 /// from a place that need not be aligned.
 template <typename T>
-  requires std::is_trivially_copyable_v<T>
-T load(const void* from) {
+requires std::is_trivially_copyable_v<T> T load(const void* from) {
   T value;
   std::memcpy(&value, from, sizeof(T));
   return value;
 }
 
 template <typename T>
-  requires std::is_trivially_copyable_v<T>
-void store(void* to, const T& value) {
-  std::memcpy(to, &value, sizeof(T));
-}
+requires std::is_trivially_copyable_v<T>
+void store(void* to, const T& value) { std::memcpy(to, &value, sizeof(T)); }
 
 /// Appends the bytes of a trivially copyable value.
 template <typename T>
-  requires std::is_trivially_copyable_v<T>
+requires std::is_trivially_copyable_v<T>
 void append(std::string& to, const T& value) {
   to.append(reinterpret_cast<const char*>(&value), sizeof(T));
 }
@@ -63,8 +60,7 @@ class ByteReader {
   explicit ByteReader(BytesView bytes) : bytes_(bytes) {}
 
   template <typename T>
-    requires std::is_trivially_copyable_v<T>
-  T read() {
+  requires std::is_trivially_copyable_v<T> T read() {
     if (bytes_.size() - position_ < sizeof(T)) {
       failed_ = true;
       position_ = bytes_.size();

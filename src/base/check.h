@@ -9,9 +9,9 @@ namespace tide::internal {
 
 /// States an invariant of our own code; stays on in production, because stopping beats corrupting.
 /// Never used on input: bytes from disk, network or a user return kCorrupt or kInvalid instead.
-#define TIDE_CHECK(expression)                                             \
-  do {                                                                     \
-    if (!(expression)) [[unlikely]] {                                      \
-      ::tide::internal::check_failed(#expression, __FILE__, __LINE__);     \
-    }                                                                      \
+#define TIDE_CHECK(expression)                                         \
+  do {                                                                 \
+    if (!(expression)) [[unlikely]] {                                  \
+      ::tide::internal::check_failed(#expression, __FILE__, __LINE__); \
+    }                                                                  \
   } while (false)

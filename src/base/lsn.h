@@ -41,8 +41,9 @@ inline constexpr uint64_t kWalSegmentSize = 16 * 1024 * 1024;
 inline constexpr uint64_t kWalShortHeaderSize = 24;
 inline constexpr uint64_t kWalLongHeaderSize = 40;
 
-/// The canonical spelling of a position: one that points just past a page header (offset 24, or 40 at
-/// a segment's start) is the page's start. XLogInsert's end and the reader's end then compare equal.
+/// The canonical spelling of a position: one that points just past a page header (offset 24, or 40
+/// at a segment's start) is the page's start. XLogInsert's end and the reader's end then compare
+/// equal.
 constexpr Lsn normalize(Lsn lsn) {
   uint64_t in_segment = lsn.value() % kWalSegmentSize;
   if (in_segment == kWalLongHeaderSize) return lsn - kWalLongHeaderSize;

@@ -7,20 +7,34 @@ namespace tide {
 
 std::string_view code_name(Code code) {
   switch (code) {
-    case Code::kOk: return "OK";
-    case Code::kInvalid: return "INVALID";
-    case Code::kNotFound: return "NOT_FOUND";
-    case Code::kExists: return "EXISTS";
-    case Code::kConflict: return "CONFLICT";
-    case Code::kStaleEpoch: return "STALE_EPOCH";
-    case Code::kOutOfRange: return "OUT_OF_RANGE";
-    case Code::kRetry: return "RETRY";
-    case Code::kUnavailable: return "UNAVAILABLE";
-    case Code::kNoSpace: return "NO_SPACE";
-    case Code::kIo: return "IO";
-    case Code::kCorrupt: return "CORRUPT";
-    case Code::kDenied: return "DENIED";
-    case Code::kBug: return "BUG";
+    case Code::kOk:
+      return "OK";
+    case Code::kInvalid:
+      return "INVALID";
+    case Code::kNotFound:
+      return "NOT_FOUND";
+    case Code::kExists:
+      return "EXISTS";
+    case Code::kConflict:
+      return "CONFLICT";
+    case Code::kStaleEpoch:
+      return "STALE_EPOCH";
+    case Code::kOutOfRange:
+      return "OUT_OF_RANGE";
+    case Code::kRetry:
+      return "RETRY";
+    case Code::kUnavailable:
+      return "UNAVAILABLE";
+    case Code::kNoSpace:
+      return "NO_SPACE";
+    case Code::kIo:
+      return "IO";
+    case Code::kCorrupt:
+      return "CORRUPT";
+    case Code::kDenied:
+      return "DENIED";
+    case Code::kBug:
+      return "BUG";
   }
   return "UNKNOWN";
 }

@@ -8,19 +8,19 @@ namespace tide {
 /// What the caller can do about an error.
 enum class Code {
   kOk,
-  kInvalid,        ///< The request itself is wrong; repeating it cannot help.
-  kNotFound,       ///< The named thing does not exist.
-  kExists,         ///< The named thing exists already.
-  kConflict,       ///< The thing is in a state that forbids the request (branch has children, ...).
-  kStaleEpoch,     ///< The caller was fenced: a newer epoch of its timeline exists.
-  kOutOfRange,     ///< The LSN or time lies outside the history that is kept.
-  kRetry,          ///< Nothing is wrong; the same request may succeed a little later.
-  kUnavailable,    ///< A part we need does not answer (process dead, object store unreachable).
-  kNoSpace,        ///< The disk or quota is full.
-  kIo,             ///< The operating system refused a read or write.
-  kCorrupt,        ///< Stored or received bytes contradict their checksum or format.
-  kDenied,         ///< The caller may not do this.
-  kBug,            ///< We contradict ourselves.
+  kInvalid,      ///< The request itself is wrong; repeating it cannot help.
+  kNotFound,     ///< The named thing does not exist.
+  kExists,       ///< The named thing exists already.
+  kConflict,     ///< The thing is in a state that forbids the request (branch has children, ...).
+  kStaleEpoch,   ///< The caller was fenced: a newer epoch of its timeline exists.
+  kOutOfRange,   ///< The LSN or time lies outside the history that is kept.
+  kRetry,        ///< Nothing is wrong; the same request may succeed a little later.
+  kUnavailable,  ///< A part we need does not answer (process dead, object store unreachable).
+  kNoSpace,      ///< The disk or quota is full.
+  kIo,           ///< The operating system refused a read or write.
+  kCorrupt,      ///< Stored or received bytes contradict their checksum or format.
+  kDenied,       ///< The caller may not do this.
+  kBug,          ///< We contradict ourselves.
 };
 
 /// Name of a code as it appears in logs and JSON, e.g. "NOT_FOUND".
@@ -28,15 +28,16 @@ std::string_view code_name(Code code);
 
 /// Success, or a code with a message that says what happened, facts last.
 ///
-/// `detail` and `hint` carry what a user needs beyond the message: what was checked, and the command
-/// that helps. They correspond to PostgreSQL's DETAIL and HINT fields.
+/// `detail` and `hint` carry what a user needs beyond the message: what was checked, and the
+/// command that helps. They correspond to PostgreSQL's DETAIL and HINT fields.
 class [[nodiscard]] Status {
  public:
   Status() = default;
   Status(Code code, std::string message) : code_(code), message_(std::move(message)) {}
 
   static Status ok_status() { return {}; }
-  /// kIo (kNoSpace for ENOSPC and EDQUOT, kNotFound for ENOENT) with strerror(`error`) behind `what`.
+  /// kIo (kNoSpace for ENOSPC and EDQUOT, kNotFound for ENOENT) with strerror(`error`) behind
+  /// `what`.
   static Status from_errno(int error, std::string_view what);
 
   bool ok() const { return code_ == Code::kOk; }

@@ -26,9 +26,9 @@ typedef struct TideFeed {
   uint64_t flush_lsn __attribute__((aligned(64))); /* compute: WAL below this is durable */
 
   uint64_t ingested_lsn __attribute__((aligned(64))); /* storage: pages are known up to here */
-  uint64_t durable_lsn;  /* storage: below this the page store no longer needs the WAL */
-  uint64_t throttle_us;  /* storage: a writer sleeps this long per 64 KiB of WAL; 0 = none */
-  uint32_t fenced;       /* storage: 1 once a newer epoch exists; the compute must end itself */
+  uint64_t durable_lsn; /* storage: below this the page store no longer needs the WAL */
+  uint64_t throttle_us; /* storage: a writer sleeps this long per 64 KiB of WAL; 0 = none */
+  uint32_t fenced;      /* storage: 1 once a newer epoch exists; the compute must end itself */
 } TideFeed;
 
 #endif

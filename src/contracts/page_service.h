@@ -15,9 +15,9 @@
 
 #define TIDE_PS_MAGIC 0x45444954u /* "TIDE" */
 #define TIDE_PS_VERSION 1u
-#define TIDE_PS_MAX_BLOCKS 128u         /* blocks in one GET_PAGES */
-#define TIDE_PS_LATEST UINT64_MAX       /* request_lsn: the newest version the store has */
-#define TIDE_PS_NO_RELATION UINT32_MAX  /* SIZE: the fork does not exist */
+#define TIDE_PS_MAX_BLOCKS 128u        /* blocks in one GET_PAGES */
+#define TIDE_PS_LATEST UINT64_MAX      /* request_lsn: the newest version the store has */
+#define TIDE_PS_NO_RELATION UINT32_MAX /* SIZE: the fork does not exist */
 
 enum TidePsType {
   TIDE_PS_HELLO = 1,      /* TidePsHello        -> HELLO_OK */
@@ -55,8 +55,8 @@ typedef struct TidePsHello {
   uint32_t version;
   uint32_t timeline;
   uint32_t reserved;
-  uint64_t epoch;     /* of the compute; 0: a reader that needs no epoch (tools) */
-} TidePsHello; /* 24 bytes */
+  uint64_t epoch; /* of the compute; 0: a reader that needs no epoch (tools) */
+} TidePsHello;    /* 24 bytes */
 
 typedef struct TidePsHelloOk {
   uint64_t ingested_lsn;
@@ -75,14 +75,14 @@ typedef struct TidePsGetPages {
   uint32_t block_count; /* 1 .. TIDE_PS_MAX_BLOCKS */
   uint64_t request_lsn; /* version wanted: newest not above this; TIDE_PS_LATEST from a primary */
   uint64_t min_lsn;     /* the store waits until it has ingested this much */
-} TidePsGetPages; /* 40 bytes */
+} TidePsGetPages;       /* 40 bytes */
 
 typedef struct TidePsPages {
   TidePsRelFork rel;
   uint32_t first_block;
   uint32_t block_count;
   uint64_t at_lsn; /* LSN the pages are valid at: >= min_lsn */
-} TidePsPages; /* 32 bytes; a block that was never written arrives as zeros */
+} TidePsPages;     /* 32 bytes; a block that was never written arrives as zeros */
 
 typedef struct TidePsRelSize {
   TidePsRelFork rel;

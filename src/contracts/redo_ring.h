@@ -1,17 +1,18 @@
 /*
- * The redo ring: how the page store hands pages and WAL records to a redo helper and gets pages back.
+ * The redo ring: how the page store hands pages and WAL records to a redo helper and gets pages
+ * back.
  *
- * Included by C (pgext/redo) and C++ (src/redo), so it holds plain C only. The ring is one sealed memfd,
- * mapped by both; it holds one batch at a time:
+ * Included by C (pgext/redo) and C++ (src/redo), so it holds plain C only. The ring is one sealed
+ * memfd, mapped by both; it holds one batch at a time:
  *
  *   0        TideRedoHeader
  *   4096     TideRedoPage[page_count]
  *   above    page images (8192 bytes each, base in and result out in the same place) and records,
  *            where the page descriptors say
  *
- * The pool writes a batch, then adds one to `request` and wakes it; the helper sets `response` to that
- * number when all pages are done and wakes it. The helper believes the pool but checks every bound; the pool
- * believes nothing it reads: a helper that fell to hostile WAL owns these bytes.
+ * The pool writes a batch, then adds one to `request` and wakes it; the helper sets `response` to
+ * that number when all pages are done and wakes it. The helper believes the pool but checks every
+ * bound; the pool believes nothing it reads: a helper that fell to hostile WAL owns these bytes.
  *
  * docs/formats/redo-ring.md describes the conversation.
  */
@@ -29,14 +30,16 @@
 enum TideRedoState {
   TIDE_REDO_STARTING = 0, /* written by the pool before the helper exists */
   TIDE_REDO_SERVING = 1,  /* sandboxed, takes batches */
-  TIDE_REDO_ENDED = 2     /* reported an error for the page it worked on, then ended to shed its state */
+  TIDE_REDO_ENDED =
+      2 /* reported an error for the page it worked on, then ended to shed its state */
 };
 
 enum TideRedoStatus {
   TIDE_REDO_NOT_DONE = 0,
   TIDE_REDO_OK = 1,
-  TIDE_REDO_REFUSED = 2, /* the request is wrong (record does not touch the page, no base image, ...) */
-  TIDE_REDO_FAILED = 3   /* PostgreSQL raised an error, or the record did not apply */
+  TIDE_REDO_REFUSED =
+      2, /* the request is wrong (record does not touch the page, no base image, ...) */
+  TIDE_REDO_FAILED = 3 /* PostgreSQL raised an error, or the record did not apply */
 };
 
 #define TIDE_REDO_HAS_BASE 1u
@@ -68,7 +71,7 @@ typedef struct TideRedoPage {
   uint32_t error_length;   /* of `error`, 0 when OK */
   uint32_t reserved;
   char error[TIDE_REDO_ERROR_BYTES]; /* UTF-8, not terminated */
-} TideRedoPage; /* 512 bytes */
+} TideRedoPage;                      /* 512 bytes */
 
 /* Then `length` bytes of one raw WAL record, padded to a multiple of 8. */
 typedef struct TideRedoRecord {

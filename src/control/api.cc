@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <charconv>
-
 #include <nlohmann/json.hpp>
 
 #include "control/supervisor.h"
@@ -22,7 +21,8 @@ namespace {
 bool equal_secret(std::string_view one, std::string_view other) {
   unsigned char difference = one.size() == other.size() ? 0 : 1;
   for (size_t i = 0; i < one.size(); ++i) {
-    difference |= static_cast<unsigned char>(one[i] ^ (other.empty() ? 0 : other[i % other.size()]));
+    difference |=
+        static_cast<unsigned char>(one[i] ^ (other.empty() ? 0 : other[i % other.size()]));
   }
   return difference == 0;
 }
@@ -55,32 +55,42 @@ net::HttpHandler answering(std::function<Result<json>(const HttpRequest&)> handl
 }
 
 Result<Service::Point> point_of(const json& body) {
-  return Service::Point{TIDE_TRY(net::string_member(body, "lsn", "")), TIDE_TRY(net::string_member(body, "time", ""))};
+  return Service::Point{TIDE_TRY(net::string_member(body, "lsn", "")),
+                        TIDE_TRY(net::string_member(body, "time", ""))};
 }
 
 }  // namespace
 
-Api::Api(ApiOptions options, Service& service, Store& store, StorageClient& storage, Computes& computes)
-    : options_(std::move(options)), service_(service), store_(store), storage_(storage), computes_(computes) {}
+Api::Api(ApiOptions options, Service& service, Store& store, StorageClient& storage,
+         Computes& computes)
+    : options_(std::move(options)),
+      service_(service),
+      store_(store),
+      storage_(storage),
+      computes_(computes) {}
 
 std::optional<HttpResponse> Api::admit(const HttpRequest& request) const {
-  if (request.over_unix_socket || request.path == "/healthz" || request.path == "/readyz") return std::nullopt;
+  if (request.over_unix_socket || request.path == "/healthz" || request.path == "/readyz")
+    return std::nullopt;
   constexpr std::string_view kScheme = "Bearer ";
   std::string given = request.header("authorization");
-  if (given.starts_with(kScheme) && equal_secret(std::string_view(given).substr(kScheme.size()), options_.token)) {
+  if (given.starts_with(kScheme) &&
+      equal_secret(std::string_view(given).substr(kScheme.size()), options_.token)) {
     return std::nullopt;
   }
   HttpResponse refused = net::error_response(
       Status(Code::kDenied, given.empty() ? "this needs a token" : "the token is wrong")
-          .with_hint(fmt::format("Send \"Authorization: Bearer TOKEN\"; the token is in {}/secrets/token. The command "
-                                 "line needs none: tide status",
-                                 options_.data_directory)));
+          .with_hint(fmt::format(
+              "Send \"Authorization: Bearer TOKEN\"; the token is in {}/secrets/token. The command "
+              "line needs none: tide status",
+              options_.data_directory)));
   refused.status = 401;
   refused.headers.emplace_back("WWW-Authenticate", "Bearer");
   return refused;
 }
 
-json Api::branch_json(const Branch& branch, const std::map<TimelineId, StorageClient::Timeline>& sizes) {
+json Api::branch_json(const Branch& branch,
+                      const std::map<TimelineId, StorageClient::Timeline>& sizes) {
   json answer = {{"name", branch.name},
                  {"timeline", branch.timeline.value},
                  {"state", state_name(branch.state)},
@@ -109,7 +119,8 @@ json Api::branch_json(const Branch& branch, const std::map<TimelineId, StorageCl
 
 Result<json> Api::branches_json() {
   std::map<TimelineId, StorageClient::Timeline> sizes;
-  if (Result<std::vector<StorageClient::Timeline>> timelines = storage_.timelines(); timelines.ok()) {
+  if (Result<std::vector<StorageClient::Timeline>> timelines = storage_.timelines();
+      timelines.ok()) {
     for (StorageClient::Timeline& timeline : *timelines) sizes[timeline.id] = std::move(timeline);
   }
   json list = json::array();
@@ -150,21 +161,26 @@ json Api::endpoint_json(const std::string& branch, TimelineId timeline) {
 Result<json> Api::connection_json(const std::string& text) {
   Target target = TIDE_TRY(Target::parse(text));
   Service::Connection connection = TIDE_TRY(service_.connection(target));
-  return json{{"url", connection.url()},       {"branch", connection.branch},     {"host", "127.0.0.1"},
-              {"port", connection.port},       {"database", connection.database}, {"role", connection.role},
+  return json{{"url", connection.url()},
+              {"branch", connection.branch},
+              {"host", "127.0.0.1"},
+              {"port", connection.port},
+              {"database", connection.database},
+              {"role", connection.role},
               {"password", connection.password}};
 }
 
 json Api::status_json() {
-  json answer = {{"version", kVersion},
-                 {"data_directory", options_.data_directory},
-                 {"postgresql_version", options_.postgresql_version},
-                 {"port", options_.settings.port},
-                 {"http_port", options_.settings.http_port},
-                 {"object_store", options_.settings.object_store},
-                 {"durability", options_.settings.durability},
-                 {"uptime_seconds",
-                  std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count()}};
+  json answer = {
+      {"version", kVersion},
+      {"data_directory", options_.data_directory},
+      {"postgresql_version", options_.postgresql_version},
+      {"port", options_.settings.port},
+      {"http_port", options_.settings.http_port},
+      {"object_store", options_.settings.object_store},
+      {"durability", options_.settings.durability},
+      {"uptime_seconds",
+       std::chrono::duration<double>(std::chrono::steady_clock::now() - began_).count()}};
   // Read before the stages, so that whoever sees "ready" sees all of them done.
   bool up = service_.is_up();
   json problems = json::array();
@@ -192,13 +208,15 @@ json Api::status_json() {
   } else if (storage->contains("object_store") && (*storage)["object_store"].is_object()) {
     const json& object_store = (*storage)["object_store"];
     auto last_error = object_store.find("last_error");
-    if (last_error != object_store.end() && last_error->is_string() && !last_error->get<std::string>().empty()) {
+    if (last_error != object_store.end() && last_error->is_string() &&
+        !last_error->get<std::string>().empty()) {
       add_problem("object store", {Code::kUnavailable, last_error->get<std::string>()});
     }
   }
 
   answer["project"] = nullptr;
-  if (Result<std::optional<Project>> project = store_.project(); project.ok() && project->has_value()) {
+  if (Result<std::optional<Project>> project = store_.project();
+      project.ok() && project->has_value()) {
     answer["project"] = {{"name", (*project)->name},
                          {"system_id", text_or_null((*project)->system_id)},
                          {"role", (*project)->role},
@@ -218,11 +236,13 @@ json Api::status_json() {
   }
   answer["operations"] = json::array();
   if (Result<std::vector<Operation>> running = store_.running_operations(); running.ok()) {
-    for (const Operation& operation : *running) answer["operations"].push_back(operation_json(operation));
+    for (const Operation& operation : *running)
+      answer["operations"].push_back(operation_json(operation));
   }
 
   answer["roles"] = json::array();
-  if (Result<SupervisorState> supervisor = read_supervisor_state(options_.data_directory); supervisor.ok()) {
+  if (Result<SupervisorState> supervisor = read_supervisor_state(options_.data_directory);
+      supervisor.ok()) {
     answer["supervisor"] = {{"pid", supervisor->pid}, {"state", supervisor->state}};
     for (const SupervisorState::Role& role : supervisor->roles) {
       answer["roles"].push_back({{"name", role.name},
@@ -247,7 +267,8 @@ std::string Api::metrics_text() {
   };
   gauge("tide_control_up", "gauge", "1 when the project is up.");
   text += fmt::format("tide_control_up {}\n", service_.is_up() ? 1 : 0);
-  gauge("tide_control_compute_starts_total", "counter", "Lives of computes begun since this role began.");
+  gauge("tide_control_compute_starts_total", "counter",
+        "Lives of computes begun since this role began.");
   text += fmt::format("tide_control_compute_starts_total {}\n", computes_.starts());
   gauge("tide_control_compute_deaths_total", "counter", "Computes that ended without being asked.");
   text += fmt::format("tide_control_compute_deaths_total {}\n", computes_.deaths());
@@ -257,12 +278,14 @@ std::string Api::metrics_text() {
     gauge("tide_control_endpoint_running", "gauge", "1 while the branch's compute runs.");
     for (const Branch& branch : *branches) {
       bool running = computes_.info(branch.timeline).state == Computes::State::kRunning;
-      text += fmt::format("tide_control_endpoint_running{{branch=\"{}\"}} {}\n", branch.name, running ? 1 : 0);
+      text += fmt::format("tide_control_endpoint_running{{branch=\"{}\"}} {}\n", branch.name,
+                          running ? 1 : 0);
     }
-    gauge("tide_control_endpoint_start_seconds", "gauge", "What the last start of the branch's compute took.");
+    gauge("tide_control_endpoint_start_seconds", "gauge",
+          "What the last start of the branch's compute took.");
     for (const Branch& branch : *branches) {
-      text += fmt::format("tide_control_endpoint_start_seconds{{branch=\"{}\"}} {:.6f}\n", branch.name,
-                          computes_.info(branch.timeline).start_seconds);
+      text += fmt::format("tide_control_endpoint_start_seconds{{branch=\"{}\"}} {:.6f}\n",
+                          branch.name, computes_.info(branch.timeline).start_seconds);
     }
   }
   if (Result<std::vector<Operation>> running = store_.running_operations(); running.ok()) {
@@ -278,7 +301,9 @@ std::string Api::metrics_text() {
 
 net::HttpRouter Api::router() {
   net::HttpRouter router;
-  router.add("GET", "/healthz", [](const HttpRequest&) { return net::json_response({{"status", "ok"}}); });
+  router.add("GET", "/healthz", [](const HttpRequest&) {
+    return net::json_response({{"status", "ok"}});
+  });
   router.add("GET", "/readyz", [this](const HttpRequest&) {
     bool ready = service_.is_up();
     return net::json_response({{"status", ready ? "ready" : "starting"}}, ready ? 200 : 503);
@@ -289,36 +314,43 @@ net::HttpRouter Api::router() {
     response.body = metrics_text();
     return response;
   });
-  router.add("GET", "/v1/status", [this](const HttpRequest&) { return net::json_response(status_json()); });
+  router.add("GET", "/v1/status",
+             [this](const HttpRequest&) { return net::json_response(status_json()); });
 
-  router.add("GET", "/v1/branches", answering([this](const HttpRequest&) { return branches_json(); }));
+  router.add("GET", "/v1/branches",
+             answering([this](const HttpRequest&) { return branches_json(); }));
   router.add("POST", "/v1/branches", answering([this](const HttpRequest& request) -> Result<json> {
                json body = TIDE_TRY(net::parse_json(request.body));
                std::string name = TIDE_TRY(net::string_member(body, "name"));
-               Branch made = TIDE_TRY(service_.create_branch(name, TIDE_TRY(net::string_member(body, "from", "")),
-                                                             TIDE_TRY(point_of(body))));
+               Branch made = TIDE_TRY(service_.create_branch(
+                   name, TIDE_TRY(net::string_member(body, "from", "")), TIDE_TRY(point_of(body))));
                return branch_json(made, {});
              }));
-  router.add("GET", "/v1/branches/{name}", answering([this](const HttpRequest& request) -> Result<json> {
+  router.add("GET", "/v1/branches/{name}",
+             answering([this](const HttpRequest& request) -> Result<json> {
                Branch branch = TIDE_TRY(store_.branch(request.params.at("name")));
                std::map<TimelineId, StorageClient::Timeline> sizes;
                for (auto& timeline : TIDE_TRY(storage_.timelines())) sizes[timeline.id] = timeline;
                return branch_json(branch, sizes);
              }));
-  router.add("PATCH", "/v1/branches/{name}", answering([this](const HttpRequest& request) -> Result<json> {
+  router.add("PATCH", "/v1/branches/{name}",
+             answering([this](const HttpRequest& request) -> Result<json> {
                json body = TIDE_TRY(net::parse_json(request.body));
                std::string name = request.params.at("name");
                Branch branch = TIDE_TRY(store_.branch(name));
-               TIDE_TRY(service_.set_protected(name, TIDE_TRY(net::bool_member(body, "protected", branch.is_protected))));
+               TIDE_TRY(service_.set_protected(
+                   name, TIDE_TRY(net::bool_member(body, "protected", branch.is_protected))));
                return branch_json(TIDE_TRY(store_.branch(name)), {});
              }));
-  router.add("DELETE", "/v1/branches/{name}", answering([this](const HttpRequest& request) -> Result<json> {
+  router.add("DELETE", "/v1/branches/{name}",
+             answering([this](const HttpRequest& request) -> Result<json> {
                std::string name = request.params.at("name");
                TIDE_TRY(service_.delete_branch(name));
                return json{{"deleted", name}};
              }));
   auto rewound_json = [this](const Service::Rewound& rewound) {
-    return json{{"branch", branch_json(rewound.branch, {})}, {"backup", branch_json(rewound.backup, {})}};
+    return json{{"branch", branch_json(rewound.branch, {})},
+                {"backup", branch_json(rewound.backup, {})}};
   };
   router.add("POST", "/v1/branches/{name}/reset",
              answering([this, rewound_json](const HttpRequest& request) -> Result<json> {
@@ -327,9 +359,9 @@ net::HttpRouter Api::router() {
   router.add("POST", "/v1/branches/{name}/restore",
              answering([this, rewound_json](const HttpRequest& request) -> Result<json> {
                json body = TIDE_TRY(net::parse_json(request.body));
-               return rewound_json(
-                   TIDE_TRY(service_.restore_branch(request.params.at("name"), TIDE_TRY(point_of(body)),
-                                                    TIDE_TRY(net::string_member(body, "preserve_as", "")))));
+               return rewound_json(TIDE_TRY(
+                   service_.restore_branch(request.params.at("name"), TIDE_TRY(point_of(body)),
+                                           TIDE_TRY(net::string_member(body, "preserve_as", "")))));
              }));
   router.add("GET", "/v1/branches/{name}/page", [this](const HttpRequest& request) {
     auto page = [&]() -> Result<std::string> {
@@ -354,7 +386,8 @@ net::HttpRouter Api::router() {
   router.add("GET", "/v1/endpoints", answering([this](const HttpRequest&) -> Result<json> {
                json list = json::array();
                for (const Endpoint& endpoint : TIDE_TRY(store_.endpoints())) {
-                 list.push_back(endpoint_json(TIDE_TRY(store_.branch(endpoint.timeline)).name, endpoint.timeline));
+                 list.push_back(endpoint_json(TIDE_TRY(store_.branch(endpoint.timeline)).name,
+                                              endpoint.timeline));
                }
                return list;
              }));
@@ -385,15 +418,16 @@ net::HttpRouter Api::router() {
                }
                return list;
              }));
-  router.add("GET", "/v1/operations/{id}", answering([this](const HttpRequest& request) -> Result<json> {
-               const std::string& text = request.params.at("id");
-               int64_t id = 0;
-               auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
-               if (error != std::errc() || end != text.data() + text.size()) {
-                 return Status(Code::kInvalid, fmt::format("\"{}\" is not an operation's number", text));
-               }
-               return operation_json(TIDE_TRY(store_.operation(id)));
-             }));
+  router.add(
+      "GET", "/v1/operations/{id}", answering([this](const HttpRequest& request) -> Result<json> {
+        const std::string& text = request.params.at("id");
+        int64_t id = 0;
+        auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), id);
+        if (error != std::errc() || end != text.data() + text.size()) {
+          return Status(Code::kInvalid, fmt::format("\"{}\" is not an operation's number", text));
+        }
+        return operation_json(TIDE_TRY(store_.operation(id)));
+      }));
   router.add("GET", "/v1/url", answering([this](const HttpRequest& request) -> Result<json> {
                auto target = request.query.find("target");
                return connection_json(target == request.query.end() ? "" : target->second);

@@ -16,17 +16,19 @@ struct ApiOptions {
   std::string token;
 };
 
-/// The control API. Over the Unix socket no token is asked for (only our user can reach it); over TCP
-/// all but /healthz and /readyz need "Authorization: Bearer TOKEN".
+/// The control API. Over the Unix socket no token is asked for (only our user can reach it); over
+/// TCP all but /healthz and /readyz need "Authorization: Bearer TOKEN".
 class Api {
  public:
-  Api(ApiOptions options, Service& service, Store& store, StorageClient& storage, Computes& computes);
+  Api(ApiOptions options, Service& service, Store& store, StorageClient& storage,
+      Computes& computes);
 
   net::HttpRouter router();
   std::optional<net::HttpResponse> admit(const net::HttpRequest& request) const;
 
  private:
-  nlohmann::json branch_json(const Branch& branch, const std::map<TimelineId, StorageClient::Timeline>& sizes);
+  nlohmann::json branch_json(const Branch& branch,
+                             const std::map<TimelineId, StorageClient::Timeline>& sizes);
   Result<nlohmann::json> branches_json();
   nlohmann::json endpoint_json(const std::string& branch, TimelineId timeline);
   Result<nlohmann::json> connection_json(const std::string& target);

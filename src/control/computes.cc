@@ -61,11 +61,16 @@ bool worth_repeating(const Status& status) {
 
 std::string_view state_name(Computes::State state) {
   switch (state) {
-    case Computes::State::kSuspended: return "suspended";
-    case Computes::State::kStarting: return "starting";
-    case Computes::State::kRunning: return "running";
-    case Computes::State::kStopping: return "stopping";
-    case Computes::State::kFailed: return "failed";
+    case Computes::State::kSuspended:
+      return "suspended";
+    case Computes::State::kStarting:
+      return "starting";
+    case Computes::State::kRunning:
+      return "running";
+    case Computes::State::kStopping:
+      return "stopping";
+    case Computes::State::kFailed:
+      return "failed";
   }
   return "unknown";
 }
@@ -138,7 +143,8 @@ Result<int> Computes::free_port(TimelineId) {
     if (port == options_.main_port || taken.contains(port) || !port_is_free(port)) continue;
     return port;
   }
-  return Status(Code::kUnavailable, fmt::format("no free port between {} and {}", kFirstPort, kFirstPort + kPortCount - 1));
+  return Status(Code::kUnavailable, fmt::format("no free port between {} and {}", kFirstPort,
+                                                kFirstPort + kPortCount - 1));
 }
 
 Result<Endpoint> Computes::endpoint_of(TimelineId timeline) {
@@ -166,7 +172,8 @@ Status Computes::take_up() {
     if (branch.name == options_.main_branch && endpoint.port != options_.main_port) {
       TIDE_TRY(store_.set_endpoint_port(endpoint.timeline, options_.main_port));
     }
-    std::unique_ptr<compute::Compute> living = TIDE_TRY(compute::find_running(directory, endpoint.lock_file));
+    std::unique_ptr<compute::Compute> living =
+        TIDE_TRY(compute::find_running(directory, endpoint.lock_file));
     {
       std::lock_guard lock(mutex_);
       slot->wanted = endpoint.wanted;
@@ -176,8 +183,10 @@ Status Computes::take_up() {
     if (living == nullptr) continue;
     // Its epoch must be the last one given out, and its start must have been completed.
     std::string life = fmt::format("|{}|{}", endpoint.timeline, endpoint.epoch);
-    bool complete = endpoint.epoch == branch.epoch && living->id().ends_with(life) && endpoint.pid == living->pid();
-    bool answers = complete && is_answering(options_.socket_directory, endpoint.port, living->pid());
+    bool complete = endpoint.epoch == branch.epoch && living->id().ends_with(life) &&
+                    endpoint.pid == living->pid();
+    bool answers =
+        complete && is_answering(options_.socket_directory, endpoint.port, living->pid());
     if (endpoint.wanted && answers && endpoint.port == slot->info.port) {
       obs::info("takes up the compute of branch {}: process {}", branch.name, living->pid());
       slot->compute = std::move(living);
@@ -190,7 +199,8 @@ Status Computes::take_up() {
       TIDE_TRY(watch(*slot));
       continue;
     }
-    obs::info("ends the compute of branch {} that an earlier control role left: process {}", branch.name, living->pid());
+    obs::info("ends the compute of branch {} that an earlier control role left: process {}",
+              branch.name, living->pid());
     slot->compute = std::move(living);
     // One that hangs or is frozen would not follow an order to stop.
     if (!answers) TIDE_TRY(compute::kill_all(directory, endpoint.lock_file, kKillDeadline));
@@ -244,15 +254,16 @@ Status Computes::start_in(Slot& slot) {
   slot.info.pid = slot.compute->pid();
   slot.info.start_seconds = std::chrono::duration<double>(Clock::now() - began).count();
   slot.info.error.clear();
-  obs::info("compute of {} runs: {}, port {}, process {}, {:.0f} ms", slot.timeline, slot.info.epoch, slot.info.port,
-            slot.info.pid, slot.info.start_seconds * 1000);
+  obs::info("compute of {} runs: {}, port {}, process {}, {:.0f} ms", slot.timeline,
+            slot.info.epoch, slot.info.port, slot.info.pid, slot.info.start_seconds * 1000);
   return {};
 }
 
 void Computes::note_failure(Slot& slot, const Status& failure) {
   std::lock_guard lock(mutex_);
   ++slot.failures;
-  milliseconds pause = std::min(kRetryPauseMax, milliseconds(250) * (1 << std::min(slot.failures - 1, 10)));
+  milliseconds pause =
+      std::min(kRetryPauseMax, milliseconds(250) * (1 << std::min(slot.failures - 1, 10)));
   slot.info.state = slot.wanted ? State::kFailed : State::kSuspended;
   slot.info.pid = 0;
   slot.info.error = failure.to_string();
@@ -262,11 +273,13 @@ void Computes::note_failure(Slot& slot, const Status& failure) {
 }
 
 /// A new epoch, granted by the storage when every process of the one before is dead.
-Status Computes::begin_epoch(Slot& slot, const Endpoint& endpoint, StorageClient::BegunEpoch& begun) {
+Status Computes::begin_epoch(Slot& slot, const Endpoint& endpoint,
+                             StorageClient::BegunEpoch& begun) {
   Epoch epoch = TIDE_TRY(store_.next_epoch(slot.timeline));
   auto deadline = Clock::now() + options_.start_deadline;
   while (true) {
-    Result<StorageClient::BegunEpoch> answer = storage_.begin_epoch(slot.timeline, epoch, options_.durability);
+    Result<StorageClient::BegunEpoch> answer =
+        storage_.begin_epoch(slot.timeline, epoch, options_.durability);
     if (answer.ok()) {
       begun = std::move(answer).value();
       return {};
@@ -274,12 +287,14 @@ Status Computes::begin_epoch(Slot& slot, const Endpoint& endpoint, StorageClient
     Status refused = answer.status();
     if (Clock::now() > deadline) return refused;
     if (refused.code() == Code::kConflict) {
-      obs::info("the last compute of {} still lives, kills it: {}", slot.timeline, refused.detail());
+      obs::info("the last compute of {} still lives, kills it: {}", slot.timeline,
+                refused.detail());
       TIDE_TRY(compute::kill_all(directory_of(slot.timeline), endpoint.lock_file, kKillDeadline));
     } else if (refused.code() == Code::kStaleEpoch) {
       // The storage has seen a later epoch than control.db knows: somebody brought an old one back.
       for (const StorageClient::Timeline& timeline : TIDE_TRY(storage_.timelines())) {
-        if (timeline.id == slot.timeline) TIDE_TRY(store_.raise_epoch(slot.timeline, timeline.epoch));
+        if (timeline.id == slot.timeline)
+          TIDE_TRY(store_.raise_epoch(slot.timeline, timeline.epoch));
       }
       epoch = TIDE_TRY(store_.next_epoch(slot.timeline));
     } else if (!worth_repeating(refused)) {
@@ -337,7 +352,9 @@ Status Computes::start_once(Slot& slot) {
     started = compute::start(options_.installation, spec,
                              [&](std::span<std::byte> into) { return backup->read(into); });
     bool movable = branch.name != options_.main_branch;
-    if (started.ok() || started.status().code() != Code::kConflict || !movable || port_is_free(endpoint.port)) break;
+    if (started.ok() || started.status().code() != Code::kConflict || !movable ||
+        port_is_free(endpoint.port))
+      break;
     // Somebody took the port while the branch slept.
     std::lock_guard lock(port_mutex_);
     endpoint.port = TIDE_TRY(free_port(slot.timeline));
@@ -345,14 +362,15 @@ Status Computes::start_once(Slot& slot) {
   }
   if (!started.ok()) {
     Status failure = std::move(started).status();
-    if (failure.code() == Code::kConflict && branch.name == options_.main_branch && failure.hint().empty()) {
+    if (failure.code() == Code::kConflict && branch.name == options_.main_branch &&
+        failure.hint().empty()) {
       return std::move(failure).with_hint("Stop what uses it, or: tide down; tide up --port OTHER");
     }
     return failure;
   }
   slot.compute = std::move(started).value();
-  obs::info("start of {}: epoch {:.1f} ms, backup and PostgreSQL {:.1f} ms", slot.timeline, epoch_ms,
-            milliseconds_since(began) - epoch_ms);
+  obs::info("start of {}: epoch {:.1f} ms, backup and PostgreSQL {:.1f} ms", slot.timeline,
+            epoch_ms, milliseconds_since(began) - epoch_ms);
   {
     std::lock_guard lock(mutex_);
     slot.info.port = endpoint.port;
@@ -360,10 +378,11 @@ Status Computes::start_once(Slot& slot) {
   }
   auto rest = [&]() -> Status {
     if (options_.durability == compute::Durability::kAcceptor) {
-      TIDE_TRY(storage_.stream_epoch(
-          slot.timeline, begun.epoch,
-          fmt::format("host={} port={} user={} application_name={}", conninfo_value(options_.socket_directory),
-                      endpoint.port, compute::kSuperuser, kAcceptorName)));
+      TIDE_TRY(
+          storage_.stream_epoch(slot.timeline, begun.epoch,
+                                fmt::format("host={} port={} user={} application_name={}",
+                                            conninfo_value(options_.socket_directory),
+                                            endpoint.port, compute::kSuperuser, kAcceptorName)));
     }
     std::optional<Project> project = TIDE_TRY(store_.project());
     if (project && !project->provisioned && branch.name == options_.main_branch) {
@@ -389,7 +408,9 @@ Status Computes::watch(Slot& slot) {
     epoch = slot.info.epoch;
   }
   compute::Compute::Watcher watcher;
-  watcher.on_death = [this, timeline, epoch](const env::ExitStatus& exit) { on_death(timeline, epoch, exit); };
+  watcher.on_death = [this, timeline, epoch](const env::ExitStatus& exit) {
+    on_death(timeline, epoch, exit);
+  };
   watcher.on_settings = [this, timeline](std::string content) {
     Status saved = store_.set_auto_conf(timeline, content);
     if (!saved.ok()) obs::error("keep the settings of {}: {}", timeline, saved.to_string());
@@ -408,7 +429,9 @@ void Computes::on_death(TimelineId timeline, Epoch epoch, const env::ExitStatus&
   ++slot.info.restarts;
   if (Clock::now() - slot.began > kHealthyLife) slot.failures = 0;
   milliseconds pause =
-      slot.failures == 0 ? milliseconds(0) : std::min(kRetryPauseMax, milliseconds(250) * (1 << std::min(slot.failures - 1, 10)));
+      slot.failures == 0
+          ? milliseconds(0)
+          : std::min(kRetryPauseMax, milliseconds(250) * (1 << std::min(slot.failures - 1, 10)));
   ++slot.failures;
   slot.info.state = State::kFailed;
   slot.info.pid = 0;
@@ -458,7 +481,8 @@ void Computes::work() {
   }
 }
 
-/// Under slot.busy. Ends the compute and its epoch; `keep_state`: with settings and statistics kept.
+/// Under slot.busy. Ends the compute and its epoch; `keep_state`: with settings and statistics
+/// kept.
 Status Computes::stop_in(Slot& slot, bool keep_state) {
   Endpoint endpoint = TIDE_TRY(endpoint_of(slot.timeline));
   std::string directory = directory_of(slot.timeline);
@@ -477,19 +501,24 @@ Status Computes::stop_in(Slot& slot, bool keep_state) {
     bool ever_ran = endpoint.epoch.value > 0;
     if (ever_ran) TIDE_TRY(compute::kill_all(directory, endpoint.lock_file, kKillDeadline));
     compute::PreservedState preserved;
-    if (keep_state && env::is_directory(directory)) preserved = TIDE_TRY(compute::read_preserved_state(directory));
+    if (keep_state && env::is_directory(directory))
+      preserved = TIDE_TRY(compute::read_preserved_state(directory));
     if (ever_ran) {
-      Result<StorageClient::ClosedEpoch> closed = storage_.close_epoch(slot.timeline, endpoint.epoch);
+      Result<StorageClient::ClosedEpoch> closed =
+          storage_.close_epoch(slot.timeline, endpoint.epoch);
       if (closed.ok()) {
         preserved.stop_lsn = closed->end_lsn;
         if (!closed->clean) preserved.statistics.clear();
-      } else if (closed.status().code() == Code::kNotFound || closed.status().code() == Code::kStaleEpoch) {
+      } else if (closed.status().code() == Code::kNotFound ||
+                 closed.status().code() == Code::kStaleEpoch) {
         preserved.statistics.clear();
       } else {
-        return std::move(closed).status().with_context(fmt::format("end {} of {}", endpoint.epoch, slot.timeline));
+        return std::move(closed).status().with_context(
+            fmt::format("end {} of {}", endpoint.epoch, slot.timeline));
       }
     }
-    if (keep_state && env::is_directory(directory)) TIDE_TRY(store_.set_preserved(slot.timeline, preserved));
+    if (keep_state && env::is_directory(directory))
+      TIDE_TRY(store_.set_preserved(slot.timeline, preserved));
     TIDE_TRY(store_.set_endpoint_stopped(slot.timeline));
     // All of it can be had from the storage again.
     return env::remove_tree(directory);

@@ -26,18 +26,19 @@ struct ComputesOptions {
   std::string socket_directory;
   compute::Durability durability = compute::Durability::kLocal;
   compute::Installation installation;
-  std::string library;    ///< tidewater.so; empty runs plain PostgreSQL (tests).
+  std::string library;  ///< tidewater.so; empty runs plain PostgreSQL (tests).
   std::string main_branch = "main";
-  int main_port = 5432;   ///< Fixed for the main branch; others get free ones of their own.
+  int main_port = 5432;  ///< Fixed for the main branch; others get free ones of their own.
   std::chrono::milliseconds start_deadline{90'000};
   std::chrono::milliseconds stop_deadline{60'000};
 };
 
 /// The computes of all branches: starts them, suspends them, and brings back those that die.
 ///
-/// A life begins by taking a new epoch (durable before anything else), which the storage grants only
-/// when the previous life is proven dead. A compute that dies although it is wanted is started again
-/// at once, then with growing pauses. All calls block; one thread per branch is inside at a time.
+/// A life begins by taking a new epoch (durable before anything else), which the storage grants
+/// only when the previous life is proven dead. A compute that dies although it is wanted is started
+/// again at once, then with growing pauses. All calls block; one thread per branch is inside at a
+/// time.
 class Computes {
  public:
   enum class State { kSuspended, kStarting, kRunning, kStopping, kFailed };
@@ -56,7 +57,8 @@ class Computes {
   /// Leaves the computes running.
   ~Computes();
 
-  /// Takes up the computes that live (of an earlier control role) and are wanted, and ends the others.
+  /// Takes up the computes that live (of an earlier control role) and are wanted, and ends the
+  /// others.
   Status take_up();
   /// From now on keeps the wanted ones running.
   void keep_up();

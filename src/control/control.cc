@@ -56,7 +56,8 @@ Status run_control(const ControlOptions& options) {
 
   const std::string& data = options.data_directory;
   TIDE_TRY(env::prepare_runtime_directory(data));
-  env::FileDescriptor lock = TIDE_TRY(env::open_lock_file(env::runtime_directory(data) + "/control.lock"));
+  env::FileDescriptor lock =
+      TIDE_TRY(env::open_lock_file(env::runtime_directory(data) + "/control.lock"));
   if (!TIDE_TRY(env::try_lock(lock.get(), env::LockKind::kExclusive))) {
     return {Code::kExists, fmt::format("a control role of {} runs already", data)};
   }
@@ -68,8 +69,8 @@ Status run_control(const ControlOptions& options) {
   ComputesOptions computes_options;
   computes_options.data_directory = data;
   computes_options.socket_directory = env::postgres_socket_directory(data);
-  computes_options.durability =
-      settings.durability == "acceptor" ? compute::Durability::kAcceptor : compute::Durability::kLocal;
+  computes_options.durability = settings.durability == "acceptor" ? compute::Durability::kAcceptor
+                                                                  : compute::Durability::kLocal;
   computes_options.installation = installation;
   computes_options.library = options.library;
   computes_options.main_port = settings.port;
@@ -82,8 +83,9 @@ Status run_control(const ControlOptions& options) {
   }
 
   StateCopy copy(settings.object_store, *store);
-  Service service({.data_directory = data, .main_port = settings.port, .installation = installation}, *store,
-                  storage, computes, copy);
+  Service service(
+      {.data_directory = data, .main_port = settings.port, .installation = installation}, *store,
+      storage, computes, copy);
   Api api({.data_directory = data,
            .postgresql_version = installation.version,
            .settings = settings,
@@ -95,7 +97,8 @@ Status run_control(const ControlOptions& options) {
   server_options.port = settings.http_port;
   server_options.threads = 16;
   server_options.admit = [&api](const net::HttpRequest& request) { return api.admit(request); };
-  std::unique_ptr<net::HttpServer> server = TIDE_TRY(net::HttpServer::start(server_options, api.router()));
+  std::unique_ptr<net::HttpServer> server =
+      TIDE_TRY(net::HttpServer::start(server_options, api.router()));
   service.begin();
   obs::info("control serves {} and port {}", server_options.unix_socket, server->port());
 

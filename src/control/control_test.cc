@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <grp.h>
 #include <gtest/gtest.h>
 #include <pwd.h>
@@ -6,8 +7,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <fmt/format.h>
 
 #include <atomic>
 #include <cstring>
@@ -82,18 +81,21 @@ class ScriptedStorage {
         return handle(request);
       };
     };
-    router.add("GET", "/v1/status", guarded([this](const Request&) {
-                 return net::json_response({{"system_id", system_id_}, {"project", !system_id_.empty()}});
-               }));
+    router.add(
+        "GET", "/v1/status", guarded([this](const Request&) {
+          return net::json_response({{"system_id", system_id_}, {"project", !system_id_.empty()}});
+        }));
     router.add("POST", "/v1/project", guarded([this](const Request& request) {
                  template_ = json::parse(request.body)["template"];
                  system_id_ = "7001";
                  epochs_[1] = 0;
-                 return net::json_response({{"system_id", system_id_}, {"timeline", 1}, {"lsn", "0/1500000"}});
+                 return net::json_response(
+                     {{"system_id", system_id_}, {"timeline", 1}, {"lsn", "0/1500000"}});
                }));
     router.add("GET", "/v1/timelines", guarded([this](const Request&) {
                  json list = json::array();
-                 for (auto& [id, epoch] : epochs_) list.push_back({{"id", id}, {"epoch", epoch}, {"end_lsn", "0/1600000"}});
+                 for (auto& [id, epoch] : epochs_)
+                   list.push_back({{"id", id}, {"epoch", epoch}, {"end_lsn", "0/1600000"}});
                  return net::json_response(list);
                }));
     router.add("POST", "/v1/timelines", guarded([this](const Request& request) {
@@ -102,7 +104,8 @@ class ScriptedStorage {
                    return net::error_response(Status(Code::kOutOfRange, "F/F lies in the future"));
                  }
                  epochs_.try_emplace(body["id"], 0);
-                 return net::json_response({{"id", body["id"]}, {"parent", body["parent"]}, {"branch_lsn", "0/1550000"}});
+                 return net::json_response(
+                     {{"id", body["id"]}, {"parent", body["parent"]}, {"branch_lsn", "0/1550000"}});
                }));
     router.add("DELETE", "/v1/timelines/{id}", guarded([this, number](const Request& request) {
                  epochs_.erase(number(request, "id"));
@@ -111,7 +114,8 @@ class ScriptedStorage {
     router.add("POST", "/v1/timelines/{id}/epochs", guarded([this, number](const Request& request) {
                  uint64_t id = number(request, "id");
                  uint64_t epoch = json::parse(request.body)["epoch"];
-                 if (!epochs_.contains(id)) return net::error_response({Code::kNotFound, "no such timeline"});
+                 if (!epochs_.contains(id))
+                   return net::error_response({Code::kNotFound, "no such timeline"});
                  if (epoch < epochs_[id]) return net::error_response({Code::kStaleEpoch, "stale"});
                  std::string lock_name = fmt::format("{}/lock-{}-{}", directory_, id, epochs_[id]);
                  if (env::exists(lock_name) && epoch > epochs_[id]) {
@@ -123,20 +127,22 @@ class ScriptedStorage {
                  }
                  epochs_[id] = epoch;
                  history_.push_back({id, epoch});
-                 return net::json_response({{"epoch", epoch},
-                                            {"start_lsn", "0/1500000"},
-                                            {"wal_dir", ""},
-                                            {"feed_file", directory_ + "/feed"},
-                                            {"lock_file", fmt::format("{}/lock-{}-{}", directory_, id, epoch)},
-                                            {"system_id", system_id_},
-                                            {"page_socket", directory_ + "/pages.sock"}});
+                 return net::json_response(
+                     {{"epoch", epoch},
+                      {"start_lsn", "0/1500000"},
+                      {"wal_dir", ""},
+                      {"feed_file", directory_ + "/feed"},
+                      {"lock_file", fmt::format("{}/lock-{}-{}", directory_, id, epoch)},
+                      {"system_id", system_id_},
+                      {"page_socket", directory_ + "/pages.sock"}});
                }));
     router.add("GET", "/v1/timelines/{id}/backup", guarded([this](const Request&) {
                  // The same for every test of this process.
                  static const std::string* bytes = [this] {
                    env::SpawnSpec tar;
                    tar.program = "/bin/tar";
-                   tar.arguments = {"--format=ustar", "-C", template_, "-cf", directory_ + "/t.tar", "."};
+                   tar.arguments = {"--format=ustar",      "-C", template_, "-cf",
+                                    directory_ + "/t.tar", "."};
                    EXPECT_TRUE(env::run(tar, 60s).ok());
                    return new std::string(*env::read_file(directory_ + "/t.tar"));
                  }();
@@ -148,9 +154,10 @@ class ScriptedStorage {
                  ++closed_;
                  return net::json_response({{"end_lsn", "0/1600000"}, {"clean", true}});
                }));
-    router.add("POST", "/v1/fsck", guarded([](const Request&) {
-                 return net::json_response({{"checked", {{"pages", 1}}}, {"problems", json::array()}});
-               }));
+    router.add(
+        "POST", "/v1/fsck", guarded([](const Request&) {
+          return net::json_response({{"checked", {{"pages", 1}}}, {"problems", json::array()}});
+        }));
     net::HttpServerOptions options;
     options.unix_socket = socket();
     server_ = std::move(net::HttpServer::start(options, std::move(router))).value();
@@ -226,13 +233,15 @@ class ControlTest : public ::testing::Test {
     computes_ = std::make_unique<Computes>(options, *store_, *storage_);
     copy_ = std::make_unique<StateCopy>("file://" + directory_ + "/objects", *store_);
     service_ = std::make_unique<Service>(
-        ServiceOptions{.data_directory = directory_, .main_port = port_, .installation = installation_}, *store_,
-        *storage_, *computes_, *copy_);
+        ServiceOptions{
+            .data_directory = directory_, .main_port = port_, .installation = installation_},
+        *store_, *storage_, *computes_, *copy_);
     service_->begin();
   }
   void bring_up() {
     begin_control();
-    ASSERT_TRUE(eventually([&] { return service_->is_up(); })) << service_->stages()[2].problem.to_string();
+    ASSERT_TRUE(eventually([&] { return service_->is_up(); }))
+        << service_->stages()[2].problem.to_string();
   }
   /// As if killed, unless `orderly`: the computes stay.
   void end_control(bool orderly) {
@@ -251,7 +260,11 @@ class ControlTest : public ::testing::Test {
   std::string psql(int port, const std::string& sql, const std::string& database = "postgres") {
     env::SpawnSpec spec;
     spec.program = installation_.program("psql");
-    spec.arguments = {"-XAtqh", directory_ + "/pg", "-p", fmt::format("{}", port), "-U", compute::kSuperuser, "-d", database, "-c", sql};
+    spec.arguments = {"-XAtqh", directory_ + "/pg",
+                      "-p",     fmt::format("{}", port),
+                      "-U",     compute::kSuperuser,
+                      "-d",     database,
+                      "-c",     sql};
     auto out = env::run(spec, 20s);
     EXPECT_TRUE(out.ok()) << out.status().to_string();
     return out.ok() ? out->substr(0, out->find('\n')) : "";
@@ -276,7 +289,8 @@ TEST_F(ControlTest, FirstStartMakesProjectRoleAndDatabase) {
   EXPECT_EQ(connection->password.size(), 24u);
   env::SpawnSpec spec;
   spec.program = installation_.program("psql");
-  spec.arguments = {"-XAtq", connection->url(), "-c", "SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user"};
+  spec.arguments = {"-XAtq", connection->url(), "-c",
+                    "SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user"};
   auto out = env::run(spec, 20s);
   ASSERT_TRUE(out.ok()) << out.status().to_string();
   EXPECT_EQ(*out, "tide|t\n");
@@ -307,7 +321,8 @@ TEST_F(ControlTest, LivingComputeIsTakenUpByTheNextControl) {
   EXPECT_EQ(main_info().pid, pid);
   // And is watched again.
   ::kill(pid, SIGKILL);
-  ASSERT_TRUE(eventually([&] { return main_info().state == Computes::State::kRunning && main_info().pid != pid; }));
+  ASSERT_TRUE(eventually(
+      [&] { return main_info().state == Computes::State::kRunning && main_info().pid != pid; }));
 }
 
 TEST_F(ControlTest, FrozenComputeIsReplacedByTheNextControl) {
@@ -358,10 +373,12 @@ TEST_F(ControlTest, BranchesAndTheirRules) {
   EXPECT_EQ(service_->create_branch("Dev", "", {}).status().code(), Code::kInvalid);
   EXPECT_EQ(service_->create_branch("a", "nothing", {}).status().code(), Code::kNotFound);
   EXPECT_EQ(service_->create_branch("a", "", {.lsn = "x"}).status().code(), Code::kInvalid);
-  EXPECT_EQ(service_->create_branch("a", "", {.lsn = "0/1", .time = "now"}).status().code(), Code::kInvalid);
+  EXPECT_EQ(service_->create_branch("a", "", {.lsn = "0/1", .time = "now"}).status().code(),
+            Code::kInvalid);
 
   // Refused by the storage: nothing is left, and its number is not given out again.
-  EXPECT_EQ(service_->create_branch("future", "", {.lsn = "F/F"}).status().code(), Code::kOutOfRange);
+  EXPECT_EQ(service_->create_branch("future", "", {.lsn = "F/F"}).status().code(),
+            Code::kOutOfRange);
   EXPECT_EQ(store_->branch("future").status().code(), Code::kNotFound);
   auto child = service_->create_branch("child", "dev", {});
   ASSERT_TRUE(child.ok());
@@ -476,8 +493,9 @@ TEST_F(ControlTest, LostControlDatabaseIsRecoveredFromTheObjectStore) {
 
 TEST_F(ControlTest, ApiAsksForATokenOverTcpOnly) {
   bring_up();
-  Api api({.data_directory = directory_, .postgresql_version = "15", .token = "secret-of-some-length"}, *service_, *store_,
-          *storage_, *computes_);
+  Api api(
+      {.data_directory = directory_, .postgresql_version = "15", .token = "secret-of-some-length"},
+      *service_, *store_, *storage_, *computes_);
   net::HttpRequest request;
   request.method = "GET";
   request.path = "/v1/status";
@@ -503,7 +521,8 @@ TEST_F(ControlTest, ApiAsksForATokenOverTcpOnly) {
   json url = json::parse(router.dispatch(request).body);
   EXPECT_TRUE(url["url"].get<std::string>().ends_with(fmt::format("@127.0.0.1:{}/shop", port_)));
   request.path = "/metrics";
-  EXPECT_NE(router.dispatch(request).body.find("tide_control_endpoint_running{branch=\"main\"} 1"), std::string::npos);
+  EXPECT_NE(router.dispatch(request).body.find("tide_control_endpoint_running{branch=\"main\"} 1"),
+            std::string::npos);
   request.method = "POST";
   request.path = "/v1/fsck";
   EXPECT_EQ(json::parse(router.dispatch(request).body)["problems"].size(), 0u);
@@ -523,11 +542,16 @@ TEST(DatabaseTest, TransactionsAreAllOrNothing) {
   });
   EXPECT_EQ(failed.code(), Code::kInvalid);
   int64_t count = -1;
-  ASSERT_TRUE(database->query("SELECT count(*) FROM t", {}, [&](const Row& row) { count = row.number(0); }).ok());
+  ASSERT_TRUE(
+      database->query("SELECT count(*) FROM t", {}, [&](const Row& row) { count = row.number(0); })
+          .ok());
   EXPECT_EQ(count, 0);
   ASSERT_TRUE(database->run("INSERT INTO t VALUES (7)").ok());
   EXPECT_EQ(database->run("INSERT INTO t VALUES (7)").code(), Code::kConflict);
-  ASSERT_TRUE(database->migrate({"CREATE TABLE t (a INTEGER PRIMARY KEY) STRICT;", "CREATE TABLE u (b TEXT) STRICT;"}).ok());
+  ASSERT_TRUE(database
+                  ->migrate({"CREATE TABLE t (a INTEGER PRIMARY KEY) STRICT;",
+                             "CREATE TABLE u (b TEXT) STRICT;"})
+                  .ok());
   EXPECT_EQ(database->migrate({}).code(), Code::kInvalid) << "written by a later version";
   database.reset();
   ASSERT_TRUE(env::write_file(directory + "/bad.db", std::string(8192, 'x')).ok());
@@ -556,8 +580,10 @@ TEST(SettingsTest, RoundTripAndMistakes) {
 }
 
 TEST(NamesTest, BranchesAndTargets) {
-  for (const char* good : {"a", "dev", "a-1", "0"}) EXPECT_TRUE(check_branch_name(good).ok()) << good;
-  for (const char* bad : {"", "-a", "a-", "A", "a_b", "a.b", "a@b", "ä"}) EXPECT_FALSE(check_branch_name(bad).ok()) << bad;
+  for (const char* good : {"a", "dev", "a-1", "0"})
+    EXPECT_TRUE(check_branch_name(good).ok()) << good;
+  for (const char* bad : {"", "-a", "a-", "A", "a_b", "a.b", "a@b", "ä"})
+    EXPECT_FALSE(check_branch_name(bad).ok()) << bad;
   EXPECT_FALSE(check_branch_name(std::string(64, 'a')).ok());
   EXPECT_EQ(Target::parse("shop@dev")->database, "shop");
   EXPECT_EQ(Target::parse("shop@dev")->branch, "dev");

@@ -6,25 +6,30 @@
 
 namespace tide::control {
 
-bool Row::is_null(int column) const { return sqlite3_column_type(statement_, column) == SQLITE_NULL; }
+bool Row::is_null(int column) const {
+  return sqlite3_column_type(statement_, column) == SQLITE_NULL;
+}
 int64_t Row::number(int column) const { return sqlite3_column_int64(statement_, column); }
 std::string Row::text(int column) const {
   const void* bytes = sqlite3_column_blob(statement_, column);
-  return bytes == nullptr ? std::string()
-                          : std::string(static_cast<const char*>(bytes),
-                                        static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
+  return bytes == nullptr
+             ? std::string()
+             : std::string(static_cast<const char*>(bytes),
+                           static_cast<size_t>(sqlite3_column_bytes(statement_, column)));
 }
 
 Result<std::unique_ptr<Database>> Database::open(const std::string& path) {
   sqlite3* handle = nullptr;
   mode_t previous = ::umask(0077);
-  int opened = sqlite3_open_v2(path.c_str(), &handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
-                               nullptr);
+  int opened =
+      sqlite3_open_v2(path.c_str(), &handle,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
   ::umask(previous);
   std::unique_ptr<Database> database(new Database(handle));
   if (opened != SQLITE_OK) return database->error(fmt::format("open {}", path));
   sqlite3_busy_timeout(handle, 5000);
-  for (const char* pragma : {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON"}) {
+  for (const char* pragma :
+       {"PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA foreign_keys = ON"}) {
     Status set = database->query(pragma, {}, [](const Row&) {});
     if (!set.ok()) return std::move(set).with_context(fmt::format("open {}", path));
   }
@@ -35,25 +40,34 @@ Database::~Database() { sqlite3_close_v2(handle_); }
 
 Status Database::error(const std::string& what) {
   int code = handle_ == nullptr ? SQLITE_NOMEM : sqlite3_errcode(handle_);
-  std::string message = fmt::format("{}: {}", what, handle_ == nullptr ? "out of memory" : sqlite3_errmsg(handle_));
+  std::string message =
+      fmt::format("{}: {}", what, handle_ == nullptr ? "out of memory" : sqlite3_errmsg(handle_));
   switch (code & 0xFF) {
-    case SQLITE_FULL: return {Code::kNoSpace, message};
+    case SQLITE_FULL:
+      return {Code::kNoSpace, message};
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return {Code::kCorrupt, message};
+    case SQLITE_NOTADB:
+      return {Code::kCorrupt, message};
     case SQLITE_PERM:
     case SQLITE_READONLY:
-    case SQLITE_CANTOPEN: return {Code::kDenied, message};
+    case SQLITE_CANTOPEN:
+      return {Code::kDenied, message};
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: return {Code::kRetry, message};
-    case SQLITE_CONSTRAINT: return {Code::kConflict, message};
-    case SQLITE_IOERR: return {Code::kIo, message};
-    default: return {Code::kBug, message};
+    case SQLITE_LOCKED:
+      return {Code::kRetry, message};
+    case SQLITE_CONSTRAINT:
+      return {Code::kConflict, message};
+    case SQLITE_IOERR:
+      return {Code::kIo, message};
+    default:
+      return {Code::kBug, message};
   }
 }
 
 Result<sqlite3_stmt*> Database::prepare(const std::string& sql, const std::vector<Value>& values) {
   sqlite3_stmt* statement = nullptr;
-  if (sqlite3_prepare_v2(handle_, sql.c_str(), static_cast<int>(sql.size()), &statement, nullptr) != SQLITE_OK) {
+  if (sqlite3_prepare_v2(handle_, sql.c_str(), static_cast<int>(sql.size()), &statement, nullptr) !=
+      SQLITE_OK) {
     return error("control.db");
   }
   int index = 0;
@@ -62,9 +76,11 @@ Result<sqlite3_stmt*> Database::prepare(const std::string& sql, const std::vecto
     if (const auto* number = std::get_if<int64_t>(&value)) {
       sqlite3_bind_int64(statement, index, *number);
     } else if (const auto* text = std::get_if<std::string>(&value)) {
-      sqlite3_bind_text(statement, index, text->data(), static_cast<int>(text->size()), SQLITE_TRANSIENT);
+      sqlite3_bind_text(statement, index, text->data(), static_cast<int>(text->size()),
+                        SQLITE_TRANSIENT);
     } else if (const auto* blob = std::get_if<Blob>(&value)) {
-      sqlite3_bind_blob(statement, index, blob->bytes.data(), static_cast<int>(blob->bytes.size()), SQLITE_TRANSIENT);
+      sqlite3_bind_blob(statement, index, blob->bytes.data(), static_cast<int>(blob->bytes.size()),
+                        SQLITE_TRANSIENT);
     } else {
       sqlite3_bind_null(statement, index);
     }
@@ -119,14 +135,16 @@ Status Database::migrate(const std::vector<std::string>& migrations) {
   int64_t version = 0;
   TIDE_TRY(query("PRAGMA user_version", {}, [&](const Row& row) { version = row.number(0); }));
   if (version > static_cast<int64_t>(migrations.size())) {
-    return Status(Code::kInvalid, fmt::format("control.db has schema version {}, this program knows {}", version,
-                                              migrations.size()))
+    return Status(Code::kInvalid,
+                  fmt::format("control.db has schema version {}, this program knows {}", version,
+                              migrations.size()))
         .with_hint("It was written by a later tide: run that one.");
   }
   for (size_t next = static_cast<size_t>(version); next < migrations.size(); ++next) {
     TIDE_TRY(transaction([&]() -> Status {
       char* message = nullptr;
-      if (sqlite3_exec(handle_, migrations[next].c_str(), nullptr, nullptr, &message) != SQLITE_OK) {
+      if (sqlite3_exec(handle_, migrations[next].c_str(), nullptr, nullptr, &message) !=
+          SQLITE_OK) {
         sqlite3_free(message);
         return error(fmt::format("migrate control.db to version {}", next + 1));
       }

@@ -34,15 +34,15 @@ class Row {
   sqlite3_stmt* statement_;
 };
 
-/// A SQLite file that survives power loss: WAL mode, synchronous FULL, foreign keys on. Thread-safe;
-/// one thread at a time is inside.
+/// A SQLite file that survives power loss: WAL mode, synchronous FULL, foreign keys on.
+/// Thread-safe; one thread at a time is inside.
 class Database {
  public:
   static Result<std::unique_ptr<Database>> open(const std::string& path);
   ~Database();
 
-  /// Brings the schema to `migrations.size()`, running those that are missing, each in a transaction.
-  /// kInvalid if the file is of a later version of the program.
+  /// Brings the schema to `migrations.size()`, running those that are missing, each in a
+  /// transaction. kInvalid if the file is of a later version of the program.
   Status migrate(const std::vector<std::string>& migrations);
 
   Status run(const std::string& sql, const std::vector<Value>& values = {});

@@ -46,7 +46,8 @@ Result<std::string> run(PGconn* connection, const std::string& sql) {
   Answer answer(PQexec(connection, sql.c_str()));
   ExecStatusType status = PQresultStatus(answer.get());
   if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK) {
-    return Status(Code::kUnavailable, fmt::format("PostgreSQL: {}", trimmed(PQerrorMessage(connection))));
+    return Status(Code::kUnavailable,
+                  fmt::format("PostgreSQL: {}", trimmed(PQerrorMessage(connection))));
   }
   if (status != PGRES_TUPLES_OK || PQntuples(answer.get()) == 0) return std::string();
   return std::string(PQgetvalue(answer.get(), 0, 0));
@@ -77,26 +78,37 @@ Result<std::string> random_password(size_t length) {
 
 Result<std::string> random_token(size_t bytes) {
   std::string token;
-  for (char c : TIDE_TRY(random_bytes(bytes))) token += fmt::format("{:02x}", static_cast<unsigned char>(c));
+  for (char c : TIDE_TRY(random_bytes(bytes)))
+    token += fmt::format("{:02x}", static_cast<unsigned char>(c));
   return token;
 }
 
 Status provision_owner(const std::string& socket_directory, int port, const Owner& owner) {
   std::string port_text = fmt::format("{}", port);
-  const char* keywords[] = {"host", "port", "user", "dbname", "connect_timeout", "application_name", nullptr};
-  const char* values[] = {socket_directory.c_str(), port_text.c_str(), compute::kSuperuser, "postgres", "10",
-                          "tide control", nullptr};
+  const char* keywords[] = {"host", "port", "user", "dbname", "connect_timeout", "application_name",
+                            nullptr};
+  const char* values[] = {socket_directory.c_str(),
+                          port_text.c_str(),
+                          compute::kSuperuser,
+                          "postgres",
+                          "10",
+                          "tide control",
+                          nullptr};
   Connection connection(PQconnectdbParams(keywords, values, 0));
   if (PQstatus(connection.get()) != CONNECTION_OK) {
-    return {Code::kUnavailable, fmt::format("connect to the new PostgreSQL: {}", trimmed(PQerrorMessage(connection.get())))};
+    return {Code::kUnavailable, fmt::format("connect to the new PostgreSQL: {}",
+                                            trimmed(PQerrorMessage(connection.get())))};
   }
   PGconn* pg = connection.get();
   std::string role_name = taken(PQescapeIdentifier(pg, owner.role.data(), owner.role.size()));
   std::string role_text = taken(PQescapeLiteral(pg, owner.role.data(), owner.role.size()));
-  std::string database_name = taken(PQescapeIdentifier(pg, owner.database.data(), owner.database.size()));
-  std::string database_text = taken(PQescapeLiteral(pg, owner.database.data(), owner.database.size()));
+  std::string database_name =
+      taken(PQescapeIdentifier(pg, owner.database.data(), owner.database.size()));
+  std::string database_text =
+      taken(PQescapeLiteral(pg, owner.database.data(), owner.database.size()));
   // The server sees the SCRAM verifier only, so that no log can hold the password.
-  std::string verifier = taken(PQencryptPasswordConn(pg, owner.password.c_str(), owner.role.c_str(), "scram-sha-256"));
+  std::string verifier =
+      taken(PQencryptPasswordConn(pg, owner.password.c_str(), owner.role.c_str(), "scram-sha-256"));
   if (verifier.empty()) return {Code::kUnavailable, trimmed(PQerrorMessage(pg))};
   std::string verifier_text = taken(PQescapeLiteral(pg, verifier.data(), verifier.size()));
 
@@ -104,7 +116,8 @@ Status provision_owner(const std::string& socket_directory, int port, const Owne
   TIDE_TRY(run(pg, fmt::format("{} ROLE {} SUPERUSER LOGIN CREATEDB CREATEROLE PASSWORD {}",
                                exists ? "ALTER" : "CREATE", role_name, verifier_text)));
   exists = !TIDE_TRY(run(pg, "SELECT 1 FROM pg_database WHERE datname = " + database_text)).empty();
-  if (!exists) TIDE_TRY(run(pg, fmt::format("CREATE DATABASE {} OWNER {}", database_name, role_name)));
+  if (!exists)
+    TIDE_TRY(run(pg, fmt::format("CREATE DATABASE {} OWNER {}", database_name, role_name)));
   return {};
 }
 
@@ -113,7 +126,8 @@ bool is_answering(const std::string& socket_directory, int port, pid_t postmaste
   if (state == 'T' || state == 't') return false;
   std::string port_text = fmt::format("{}", port);
   const char* keywords[] = {"host", "port", "user", "dbname", "connect_timeout", nullptr};
-  const char* values[] = {socket_directory.c_str(), port_text.c_str(), compute::kSuperuser, "postgres", "3", nullptr};
+  const char* values[] = {
+      socket_directory.c_str(), port_text.c_str(), compute::kSuperuser, "postgres", "3", nullptr};
   PGPing ping = PQpingParams(keywords, values, 0);
   // Refusing (too many clients) is an answer too.
   return ping == PQPING_OK || ping == PQPING_REJECT;

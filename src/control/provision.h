@@ -19,11 +19,13 @@ struct Owner {
   std::string database;
 };
 
-/// Gives a new cluster's owner role (the bootstrap superuser, or one made here) its SCRAM password and
-/// its database, over the private Unix socket. Does only what is missing, so it may be repeated.
+/// Gives a new cluster's owner role (the bootstrap superuser, or one made here) its SCRAM password
+/// and its database, over the private Unix socket. Does only what is missing, so it may be
+/// repeated.
 Status provision_owner(const std::string& socket_directory, int port, const Owner& owner);
 
-/// True if the postmaster is not frozen and takes part in a connection attempt within a few seconds.
+/// True if the postmaster is not frozen and takes part in a connection attempt within a few
+/// seconds.
 bool is_answering(const std::string& socket_directory, int port, pid_t postmaster);
 
 }  // namespace tide::control

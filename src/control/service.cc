@@ -31,14 +31,17 @@ bool may_pass(const Status& status) {
     case Code::kUnavailable:
     case Code::kRetry:
     case Code::kNoSpace:
-    case Code::kIo: return true;
-    default: return false;
+    case Code::kIo:
+      return true;
+    default:
+      return false;
   }
 }
 
 Status check_point(const Service::Point& point) {
   if (!point.lsn.empty() && !point.time.empty()) {
-    return Status(Code::kInvalid, "both an LSN and a time are given").with_hint("Give one of them.");
+    return Status(Code::kInvalid, "both an LSN and a time are given")
+        .with_hint("Give one of them.");
   }
   if (!point.lsn.empty()) {
     Result<Lsn> lsn = Lsn::parse(point.lsn);
@@ -54,7 +57,9 @@ Status check_branch_name(const std::string& name) {
   for (char c : name) good = good && ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-');
   if (good) return {};
   return Status(Code::kInvalid, fmt::format("\"{}\" is not a branch name", name))
-      .with_detail("A branch name has 1 to 63 lower-case letters, digits and hyphens, and no hyphen at either end.");
+      .with_detail(
+          "A branch name has 1 to 63 lower-case letters, digits and hyphens, and no hyphen at "
+          "either end.");
 }
 
 Result<Target> Target::parse(const std::string& text) {
@@ -73,7 +78,8 @@ Result<Target> Target::parse(const std::string& text) {
 
 std::string Service::Connection::url() const {
   return fmt::format("postgresql://{}:{}@127.0.0.1:{}/{}", net::encode_uri_component(role),
-                     net::encode_uri_component(password), port, net::encode_uri_component(database));
+                     net::encode_uri_component(password), port,
+                     net::encode_uri_component(database));
 }
 
 /// Operations on one branch exclude each other; a waiting one gives up after a while.
@@ -103,8 +109,13 @@ class Service::BranchLock {
   const std::string name_;
 };
 
-Service::Service(ServiceOptions options, Store& store, StorageClient& storage, Computes& computes, StateCopy& copy)
-    : options_(std::move(options)), store_(store), storage_(storage), computes_(computes), copy_(copy) {
+Service::Service(ServiceOptions options, Store& store, StorageClient& storage, Computes& computes,
+                 StateCopy& copy)
+    : options_(std::move(options)),
+      store_(store),
+      storage_(storage),
+      computes_(computes),
+      copy_(copy) {
   stages_ = {{.name = "storage", .state = "waiting"},
              {.name = "project", .state = "waiting"},
              {.name = "compute", .state = "waiting"}};
@@ -135,11 +146,13 @@ bool Service::is_up() {
   return up_;
 }
 
-// ------------------------------------------------------------------------------- bringing it all up
+// ------------------------------------------------------------------------------- bringing it all
+// up
 
 void Service::bring_up() {
   using Step = Status (Service::*)(Stage&);
-  const Step steps[] = {&Service::bring_up_storage, &Service::bring_up_project, &Service::bring_up_compute};
+  const Step steps[] = {&Service::bring_up_storage, &Service::bring_up_project,
+                        &Service::bring_up_compute};
   for (size_t i = 0; i < std::size(steps); ++i) {
     auto began = Clock::now();
     milliseconds pause{20};
@@ -158,14 +171,16 @@ void Service::bring_up() {
       if (outcome.ok()) stage.state = "done";
       std::unique_lock lock(mutex_);
       // What is on its way is not worth a word at once.
-      if (!outcome.ok() && stages_[i].problem.message() != outcome.message() && seconds_since(began) > 2) {
+      if (!outcome.ok() && stages_[i].problem.message() != outcome.message() &&
+          seconds_since(began) > 2) {
         obs::warn("{} is not up yet: {}", stage.name, outcome.to_string());
       }
       stages_[i] = stage;
       if (outcome.ok()) break;
       if (changed_.wait_for(lock, pause, [this] { return quit_; })) return;
       // At first quickly: a user waits for "tide up".
-      pause = seconds_since(began) < 10 ? milliseconds(20) : std::min(pause * 2, milliseconds(2000));
+      pause =
+          seconds_since(began) < 10 ? milliseconds(20) : std::min(pause * 2, milliseconds(2000));
     }
   }
   {
@@ -206,7 +221,8 @@ Status Service::bring_up_project(Stage& stage) {
     } else {
       TIDE_TRY(store_.transaction([&]() -> Status {
         TIDE_TRY(store_.insert_project(wanted));
-        auto begun = store_.begin_operation("create_project", options_.main_branch, TimelineId{}, "{}");
+        auto begun =
+            store_.begin_operation("create_project", options_.main_branch, TimelineId{}, "{}");
         return begun.ok() ? Status() : std::move(begun).status();
       }));
     }
@@ -220,20 +236,22 @@ Status Service::bring_up_project(Stage& stage) {
   project = TIDE_TRY(store_.project());
   if (project->system_id.empty()) {
     // An earlier attempt was refused for good, for example by a damaged template: begin again.
-    Operation again = TIDE_TRY(store_.begin_operation("create_project", options_.main_branch, TimelineId{}, "{}"));
+    Operation again = TIDE_TRY(
+        store_.begin_operation("create_project", options_.main_branch, TimelineId{}, "{}"));
     TIDE_TRY(carry_on(again));
   } else {
     json status = TIDE_TRY(storage_.status());
     std::string theirs = TIDE_TRY(net::string_member(status, "system_id", ""));
     if (theirs != project->system_id) {
       return Status(Code::kConflict, "the storage holds another project than control.db")
-          .with_detail(fmt::format("The storage's system identifier is \"{}\", control.db's is \"{}\".", theirs,
-                                   project->system_id))
+          .with_detail(
+              fmt::format("The storage's system identifier is \"{}\", control.db's is \"{}\".",
+                          theirs, project->system_id))
           .with_hint("Bring back the data directory or object store that belongs to it.");
     }
   }
   stage.detail = fmt::format("{}, branch {}{}", project->name, options_.main_branch,
-                             is_new                  ? " (new)"
+                             is_new                 ? " (new)"
                              : stage.detail.empty() ? ""
                                                     : " (" + stage.detail + ")");
   copy_.begin();
@@ -249,7 +267,8 @@ Status Service::bring_up_compute(Stage& stage) {
   // "tide up" wakes main, whatever it was before.
   TIDE_TRY(store_.set_endpoint_wanted(main.timeline, true));
   TIDE_TRY(computes_.start(main.timeline));
-  stage.detail = fmt::format("branch {} is awake on port {}", main.name, computes_.info(main.timeline).port);
+  stage.detail =
+      fmt::format("branch {} is awake on port {}", main.name, computes_.info(main.timeline).port);
   return {};
 }
 
@@ -261,7 +280,8 @@ Status Service::carry_on_create_project(const Operation& operation) {
   return store_.transaction([&]() -> Status {
     TimelineId timeline = TIDE_TRY(store_.next_timeline());
     if (timeline != imported.timeline) {
-      return {Code::kBug, fmt::format("the storage calls the first timeline {}, we {}", imported.timeline, timeline)};
+      return {Code::kBug, fmt::format("the storage calls the first timeline {}, we {}",
+                                      imported.timeline, timeline)};
     }
     Branch main;
     main.timeline = timeline;
@@ -287,7 +307,8 @@ Status Service::require_project() {
 Status Service::carry_on(const Operation& operation) {
   {
     std::lock_guard lock(mutex_);
-    if (!in_hand_.insert(operation.id).second) return {Code::kRetry, "the operation is in hand already"};
+    if (!in_hand_.insert(operation.id).second)
+      return {Code::kRetry, "the operation is in hand already"};
   }
   Status outcome;
   if (operation.kind == "create_project") {
@@ -351,7 +372,8 @@ void Service::carry_on_interrupted() {
 }
 
 /// Asks for the timeline until the storage grants or refuses it; refused, all traces are removed.
-Status Service::make_timeline(const Operation& operation, TimelineId parent, const Point& point, Lsn& branch_lsn) {
+Status Service::make_timeline(const Operation& operation, TimelineId parent, const Point& point,
+                              Lsn& branch_lsn) {
   auto deadline = Clock::now() + kStorageWait;
   while (true) {
     Result<Lsn> made = storage_.create_timeline(operation.timeline, parent, point.lsn, point.time);
@@ -372,7 +394,8 @@ Status Service::make_timeline(const Operation& operation, TimelineId parent, con
   }
 }
 
-Result<Branch> Service::create_branch(const std::string& name, const std::string& from, const Point& point) {
+Result<Branch> Service::create_branch(const std::string& name, const std::string& from,
+                                      const Point& point) {
   TIDE_TRY(require_project());
   TIDE_TRY(check_branch_name(name));
   TIDE_TRY(check_point(point));
@@ -381,7 +404,8 @@ Result<Branch> Service::create_branch(const std::string& name, const std::string
   TIDE_TRY(store_.transaction([&]() -> Status {
     Branch parent = TIDE_TRY(store_.branch(from.empty() ? options_.main_branch : from));
     if (parent.state != Branch::State::kReady) {
-      return {Code::kConflict, fmt::format("branch {} is {}", parent.name, state_name(parent.state))};
+      return {Code::kConflict,
+              fmt::format("branch {} is {}", parent.name, state_name(parent.state))};
     }
     if (Result<Branch> existing = store_.branch(name); existing.ok()) {
       return Status(Code::kExists, fmt::format("there is a branch {} already", name))
@@ -393,7 +417,8 @@ Result<Branch> Service::create_branch(const std::string& name, const std::string
     branch.parent = parent.timeline;
     TIDE_TRY(store_.insert_branch(branch));
     json parameters = {{"parent", parent.timeline.value}, {"lsn", point.lsn}, {"time", point.time}};
-    operation = TIDE_TRY(store_.begin_operation("create_branch", name, branch.timeline, parameters.dump()));
+    operation =
+        TIDE_TRY(store_.begin_operation("create_branch", name, branch.timeline, parameters.dump()));
     return {};
   }));
   TIDE_TRY(carry_on(*operation));
@@ -403,7 +428,8 @@ Result<Branch> Service::create_branch(const std::string& name, const std::string
 Status Service::carry_on_create(const Operation& operation) {
   json parameters = TIDE_TRY(net::parse_json(operation.parameters));
   TimelineId parent{static_cast<uint32_t>(TIDE_TRY(net::number_member(parameters, "parent")))};
-  Point point{TIDE_TRY(net::string_member(parameters, "lsn", "")), TIDE_TRY(net::string_member(parameters, "time", ""))};
+  Point point{TIDE_TRY(net::string_member(parameters, "lsn", "")),
+              TIDE_TRY(net::string_member(parameters, "time", ""))};
   Lsn branch_lsn;
   TIDE_TRY(make_timeline(operation, parent, point, branch_lsn));
   // The end is noted in the same transaction: one sync less on a path that users wait for.
@@ -461,7 +487,8 @@ Result<std::string> Service::free_backup_name(const std::string& name, const std
     if (existing.status().code() != Code::kNotFound) return std::move(existing).status();
     return candidate;
   }
-  return Status(Code::kExists, fmt::format("branch {} has too many backups", name)).with_hint("Delete some of them.");
+  return Status(Code::kExists, fmt::format("branch {} has too many backups", name))
+      .with_hint("Delete some of them.");
 }
 
 Result<Service::Rewound> Service::reset_branch(const std::string& name) {
@@ -472,7 +499,8 @@ Result<Service::Rewound> Service::reset_branch(const std::string& name) {
     return Status(Code::kConflict, fmt::format("branch {} has no parent to be reset to", name))
         .with_hint("To go back in its own history: tide branch restore");
   }
-  return rewind("reset_branch", branch, *branch.parent, {}, TIDE_TRY(free_backup_name(name, "reset")));
+  return rewind("reset_branch", branch, *branch.parent, {},
+                TIDE_TRY(free_backup_name(name, "reset")));
 }
 
 Result<Service::Rewound> Service::restore_branch(const std::string& name, const Point& point,
@@ -480,7 +508,8 @@ Result<Service::Rewound> Service::restore_branch(const std::string& name, const 
   TIDE_TRY(require_project());
   TIDE_TRY(check_point(point));
   if (point.lsn.empty() && point.time.empty()) {
-    return Status(Code::kInvalid, "restore needs a point to go back to").with_hint("Give --lsn X/Y or --time RFC3339.");
+    return Status(Code::kInvalid, "restore needs a point to go back to")
+        .with_hint("Give --lsn X/Y or --time RFC3339.");
   }
   if (!preserve_as.empty()) TIDE_TRY(check_branch_name(preserve_as));
   auto lock = TIDE_TRY(BranchLock::take(*this, name));
@@ -490,14 +519,17 @@ Result<Service::Rewound> Service::restore_branch(const std::string& name, const 
   return rewind("restore_branch", branch, branch.timeline, point, backup);
 }
 
-Result<Service::Rewound> Service::rewind(const std::string& kind, const Branch& branch, TimelineId source,
-                                         const Point& point, const std::string& backup_name) {
+Result<Service::Rewound> Service::rewind(const std::string& kind, const Branch& branch,
+                                         TimelineId source, const Point& point,
+                                         const std::string& backup_name) {
   std::optional<Operation> operation;
   TIDE_TRY(store_.transaction([&]() -> Status {
     if (branch.state != Branch::State::kReady) {
-      return {Code::kConflict, fmt::format("branch {} is {}", branch.name, state_name(branch.state))};
+      return {Code::kConflict,
+              fmt::format("branch {} is {}", branch.name, state_name(branch.state))};
     }
-    if (branch.is_protected) return {Code::kConflict, fmt::format("branch {} is protected", branch.name)};
+    if (branch.is_protected)
+      return {Code::kConflict, fmt::format("branch {} is protected", branch.name)};
     if (Result<Branch> existing = store_.branch(backup_name); existing.ok()) {
       return {Code::kExists, fmt::format("there is a branch {} already", backup_name)};
     }
@@ -508,9 +540,13 @@ Result<Service::Rewound> Service::rewind(const std::string& kind, const Branch& 
     made.parent = source;
     made.is_protected = branch.is_protected;
     TIDE_TRY(store_.insert_branch(made));
-    json parameters = {{"old", branch.timeline.value}, {"source", source.value}, {"lsn", point.lsn},
-                       {"time", point.time},           {"backup", backup_name}};
-    operation = TIDE_TRY(store_.begin_operation(kind, branch.name, made.timeline, parameters.dump()));
+    json parameters = {{"old", branch.timeline.value},
+                       {"source", source.value},
+                       {"lsn", point.lsn},
+                       {"time", point.time},
+                       {"backup", backup_name}};
+    operation =
+        TIDE_TRY(store_.begin_operation(kind, branch.name, made.timeline, parameters.dump()));
     return {};
   }));
   TIDE_TRY(carry_on(*operation));
@@ -525,12 +561,14 @@ Status Service::carry_on_rewind(const Operation& operation) {
   TimelineId old{static_cast<uint32_t>(TIDE_TRY(net::number_member(parameters, "old")))};
   TimelineId source{static_cast<uint32_t>(TIDE_TRY(net::number_member(parameters, "source")))};
   std::string backup = TIDE_TRY(net::string_member(parameters, "backup"));
-  Point point{TIDE_TRY(net::string_member(parameters, "lsn", "")), TIDE_TRY(net::string_member(parameters, "time", ""))};
+  Point point{TIDE_TRY(net::string_member(parameters, "lsn", "")),
+              TIDE_TRY(net::string_member(parameters, "time", ""))};
 
   if (operation.step != "swapped") {
     Lsn branch_lsn;
     TIDE_TRY(make_timeline(operation, source, point, branch_lsn));
-    // Nobody must write to the old state and believe it was the new one. What was wanted stays noted.
+    // Nobody must write to the old state and believe it was the new one. What was wanted stays
+    // noted.
     TIDE_TRY(computes_.suspend(old));
     TIDE_TRY(store_.transaction([&]() -> Status {
       TIDE_TRY(store_.rename_branch(old, backup, operation.branch));
@@ -545,7 +583,9 @@ Status Service::carry_on_rewind(const Operation& operation) {
   if (endpoint && endpoint->wanted) {
     Status started = computes_.start(operation.timeline);
     // The change is complete; the computes' keeper goes on trying, and status shows it.
-    if (!started.ok()) obs::warn("start branch {} after {}: {}", operation.branch, operation.kind, started.to_string());
+    if (!started.ok())
+      obs::warn("start branch {} after {}: {}", operation.branch, operation.kind,
+                started.to_string());
   }
   return {};
 }
@@ -614,7 +654,8 @@ Status Service::restart_endpoint(const std::string& name) {
 Result<std::optional<Service::Connection>> Service::known_connection(const Target& target) {
   std::optional<Project> project = TIDE_TRY(store_.project());
   if (!project || !project->provisioned) return std::optional<Connection>();
-  Branch branch = TIDE_TRY(store_.branch(target.branch.empty() ? options_.main_branch : target.branch));
+  Branch branch =
+      TIDE_TRY(store_.branch(target.branch.empty() ? options_.main_branch : target.branch));
   Connection connection;
   connection.branch = branch.name;
   connection.database = target.database.empty() ? project->database : target.database;
@@ -628,7 +669,8 @@ Result<std::optional<Service::Connection>> Service::known_connection(const Targe
 Result<Service::Connection> Service::connection(const Target& target) {
   TIDE_TRY(start_endpoint(target.branch.empty() ? options_.main_branch : target.branch));
   std::optional<Connection> connection = TIDE_TRY(known_connection(target));
-  if (!connection) return Status(Code::kRetry, "the first role is still being made").with_hint("See: tide status");
+  if (!connection)
+    return Status(Code::kRetry, "the first role is still being made").with_hint("See: tide status");
   return std::move(*connection);
 }
 
@@ -637,23 +679,28 @@ Result<json> Service::fsck(bool deep) {
   if (!answer.is_object()) answer = json::object();
   if (!answer["problems"].is_array()) answer["problems"] = json::array();
   auto report = [&](std::string what, std::string where, std::string detail) {
-    answer["problems"].push_back({{"what", std::move(what)}, {"where", std::move(where)}, {"detail", std::move(detail)}});
+    answer["problems"].push_back(
+        {{"what", std::move(what)}, {"where", std::move(where)}, {"detail", std::move(detail)}});
   };
   Status intact = store_.check_integrity();
   if (!intact.ok()) report(intact.message(), "control.db", intact.detail());
   std::map<TimelineId, bool> stored;
-  for (const StorageClient::Timeline& timeline : TIDE_TRY(storage_.timelines())) stored[timeline.id] = false;
+  for (const StorageClient::Timeline& timeline : TIDE_TRY(storage_.timelines()))
+    stored[timeline.id] = false;
   std::vector<Branch> branches = TIDE_TRY(store_.branches());
   for (const Branch& branch : branches) {
     auto found = stored.find(branch.timeline);
     if (found != stored.end()) {
       found->second = true;
     } else if (branch.state == Branch::State::kReady) {
-      report("branch without data", branch.name, fmt::format("The storage has no timeline {}.", branch.timeline));
+      report("branch without data", branch.name,
+             fmt::format("The storage has no timeline {}.", branch.timeline));
     }
   }
   for (const auto& [timeline, named] : stored) {
-    if (!named) report("data without branch", fmt::format("{}", timeline), "No branch refers to this timeline.");
+    if (!named)
+      report("data without branch", fmt::format("{}", timeline),
+             "No branch refers to this timeline.");
   }
   answer["checked"]["branches"] = branches.size();
   return answer;

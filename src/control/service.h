@@ -1,17 +1,16 @@
 #pragma once
 
 #include <chrono>
+#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
-#include <condition_variable>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <set>
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <nlohmann/json_fwd.hpp>
 
 #include "base/result.h"
 #include "control/computes.h"
@@ -42,30 +41,32 @@ struct ServiceOptions {
 /// store, carried on after a crash at any step. Operations on one branch come one after the other.
 class Service {
  public:
-  Service(ServiceOptions options, Store& store, StorageClient& storage, Computes& computes, StateCopy& copy);
+  Service(ServiceOptions options, Store& store, StorageClient& storage, Computes& computes,
+          StateCopy& copy);
   ~Service();
 
-  /// Begins to bring everything up on a thread of its own: waits for the storage, makes the project if
-  /// there is none, carries on what was interrupted, starts the wanted computes.
+  /// Begins to bring everything up on a thread of its own: waits for the storage, makes the project
+  /// if there is none, carries on what was interrupted, starts the wanted computes.
   void begin();
   /// Ends that thread and refuses further changes.
   void stop();
 
   struct Stage {
     std::string name;
-    std::string state;   ///< "waiting", "running", "done"
+    std::string state;  ///< "waiting", "running", "done"
     std::string detail;
     double seconds = 0;
-    Status problem;      ///< Why it does not get on; it is tried again.
+    Status problem;  ///< Why it does not get on; it is tried again.
   };
   std::vector<Stage> stages();
   bool is_up();
 
   struct Point {
-    std::string lsn;   ///< Either, or neither for the head.
+    std::string lsn;  ///< Either, or neither for the head.
     std::string time;
   };
-  Result<Branch> create_branch(const std::string& name, const std::string& from, const Point& point);
+  Result<Branch> create_branch(const std::string& name, const std::string& from,
+                               const Point& point);
   Status delete_branch(const std::string& name);
   struct Rewound {
     Branch branch;
@@ -74,7 +75,8 @@ class Service {
   /// The branch becomes its parent's head of now; the old state is kept as a branch of its own.
   Result<Rewound> reset_branch(const std::string& name);
   /// The branch goes back to a point of its own history; the old state is kept under `preserve_as`.
-  Result<Rewound> restore_branch(const std::string& name, const Point& point, const std::string& preserve_as);
+  Result<Rewound> restore_branch(const std::string& name, const Point& point,
+                                 const std::string& preserve_as);
   Status set_protected(const std::string& name, bool is_protected);
 
   Status start_endpoint(const std::string& branch);
@@ -106,16 +108,17 @@ class Service {
   Status bring_up_compute(Stage& stage);
   Status require_project();
 
-  /// Carries an operation on from its step to its end and notes the end. An error that may pass leaves
-  /// it running: the keeper tries again.
+  /// Carries an operation on from its step to its end and notes the end. An error that may pass
+  /// leaves it running: the keeper tries again.
   Status carry_on(const Operation& operation);
   Status carry_on_create_project(const Operation& operation);
   Status carry_on_create(const Operation& operation);
   Status carry_on_delete(const Operation& operation);
   Status carry_on_rewind(const Operation& operation);
-  Status make_timeline(const Operation& operation, TimelineId parent, const Point& point, Lsn& branch_lsn);
-  Result<Rewound> rewind(const std::string& kind, const Branch& branch, TimelineId source, const Point& point,
-                         const std::string& backup_name);
+  Status make_timeline(const Operation& operation, TimelineId parent, const Point& point,
+                       Lsn& branch_lsn);
+  Result<Rewound> rewind(const std::string& kind, const Branch& branch, TimelineId source,
+                         const Point& point, const std::string& backup_name);
   Result<std::string> free_backup_name(const std::string& name, const std::string& infix);
   void carry_on_interrupted();
 
@@ -130,8 +133,8 @@ class Service {
   bool quit_ = false;
   bool up_ = false;
   std::vector<Stage> stages_;
-  std::set<std::string> busy_;        ///< Branch names with an operation under way.
-  std::set<int64_t> in_hand_;         ///< Operations some thread is carrying on.
+  std::set<std::string> busy_;  ///< Branch names with an operation under way.
+  std::set<int64_t> in_hand_;   ///< Operations some thread is carrying on.
   std::thread keeper_;
 };
 

@@ -16,7 +16,9 @@ namespace {
 constexpr uint64_t kFormat = 1;
 }
 
-std::string settings_file(const std::string& data_directory) { return data_directory + "/tidewater.json"; }
+std::string settings_file(const std::string& data_directory) {
+  return data_directory + "/tidewater.json";
+}
 
 Result<Settings> Settings::load(const std::string& data_directory) {
   std::string path = settings_file(data_directory);
@@ -25,7 +27,8 @@ Result<Settings> Settings::load(const std::string& data_directory) {
     json file = TIDE_TRY(net::parse_json(text));
     uint64_t format = TIDE_TRY(net::number_member(file, "format"));
     if (format != kFormat) {
-      return Status(Code::kInvalid, fmt::format("format {}; this tide reads format {}", format, kFormat));
+      return Status(Code::kInvalid,
+                    fmt::format("format {}; this tide reads format {}", format, kFormat));
     }
     Settings settings;
     settings.port = static_cast<int>(TIDE_TRY(net::number_member(file, "port")));
@@ -38,20 +41,20 @@ Result<Settings> Settings::load(const std::string& data_directory) {
   };
   Result<Settings> settings = parse();
   if (settings.ok()) return settings;
-  return Status(Code::kCorrupt, fmt::format("{} cannot be read: {}", path, settings.status().message()))
-      .with_hint("It is a small JSON file written by \"tide up\"; restore it, or remove it and run \"tide up\" again "
-                 "with the same --port, --http-port and --object-store.");
+  return Status(Code::kCorrupt,
+                fmt::format("{} cannot be read: {}", path, settings.status().message()))
+      .with_hint(
+          "It is a small JSON file written by \"tide up\"; restore it, or remove it and run \"tide "
+          "up\" again "
+          "with the same --port, --http-port and --object-store.");
 }
 
 Status Settings::save(const std::string& data_directory) const {
-  json file = {{"format", kFormat},
-               {"port", port},
-               {"http_port", http_port},
-               {"object_store", object_store},
-               {"durability", durability},
-               {"created_at", created_at},
-               {"created_by", created_by},
-               {"runtime_directory", env::runtime_directory(data_directory)}};
+  json file = {
+      {"format", kFormat},        {"port", port},
+      {"http_port", http_port},   {"object_store", object_store},
+      {"durability", durability}, {"created_at", created_at},
+      {"created_by", created_by}, {"runtime_directory", env::runtime_directory(data_directory)}};
   return env::write_file_atomically(settings_file(data_directory), file.dump(2) + "\n");
 }
 

@@ -6,15 +6,15 @@
 
 namespace tide::control {
 
-/// What `tide up` wrote into DIR/tidewater.json: everything about an instance that its roles must know
-/// before they can talk to each other.
+/// What `tide up` wrote into DIR/tidewater.json: everything about an instance that its roles must
+/// know before they can talk to each other.
 struct Settings {
-  int port = 5432;             ///< PostgreSQL port of branch main.
-  int http_port = 7432;        ///< Control API on 127.0.0.1.
-  std::string object_store;    ///< file:///DIR or s3://BUCKET/PREFIX
+  int port = 5432;                   ///< PostgreSQL port of branch main.
+  int http_port = 7432;              ///< Control API on 127.0.0.1.
+  std::string object_store;          ///< file:///DIR or s3://BUCKET/PREFIX
   std::string durability = "local";  ///< "local" or "acceptor"
   std::string created_at;
-  std::string created_by;      ///< Version of tide.
+  std::string created_by;  ///< Version of tide.
 
   /// kNotFound if the directory holds no instance; kCorrupt if the file cannot be understood.
   static Result<Settings> load(const std::string& data_directory);

@@ -4,9 +4,8 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
-
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/bytes.h"
 #include "control/service.h"
@@ -30,7 +29,8 @@ objectstore::Options patient_once() {
 }
 }  // namespace
 
-StateCopy::StateCopy(std::string object_store, Store& store) : object_store_(std::move(object_store)), store_(store) {}
+StateCopy::StateCopy(std::string object_store, Store& store)
+    : object_store_(std::move(object_store)), store_(store) {}
 
 StateCopy::~StateCopy() { stop(); }
 
@@ -79,7 +79,8 @@ Result<std::string> StateCopy::snapshot() {
 Status StateCopy::upload() {
   std::string now = TIDE_TRY(snapshot());
   if (now.empty() || now == uploaded_) return {};
-  std::unique_ptr<objectstore::ObjectStore> store = TIDE_TRY(objectstore::open(object_store_, patient_once()));
+  std::unique_ptr<objectstore::ObjectStore> store =
+      TIDE_TRY(objectstore::open(object_store_, patient_once()));
   TIDE_TRY(store->put(kKey, as_bytes(now)));
   uploaded_ = std::move(now);
   return {};
@@ -102,7 +103,8 @@ void StateCopy::run() {
   }
 }
 
-Status StateCopy::recover(const std::string& system_id, const std::vector<StorageClient::Timeline>& timelines,
+Status StateCopy::recover(const std::string& system_id,
+                          const std::vector<StorageClient::Timeline>& timelines,
                           const Project& project, const std::string& main_branch) {
   if (timelines.empty()) return {Code::kCorrupt, "the storage has a project, but no timeline"};
   json state = json::object();
@@ -113,7 +115,8 @@ Status StateCopy::recover(const std::string& system_id, const std::vector<Storag
       state = TIDE_TRY(net::parse_json(*text));
       uint64_t format = TIDE_TRY(net::number_member(state, "format"));
       if (format != kFormat) {
-        return Status(Code::kInvalid, fmt::format("{} has format {}, this tide reads {}", kKey, format, kFormat))
+        return Status(Code::kInvalid,
+                      fmt::format("{} has format {}, this tide reads {}", kKey, format, kFormat))
             .with_hint("It was written by a later tide: run that one.");
       }
       if (TIDE_TRY(net::string_member(state, "system_id")) != system_id) state = json::object();
@@ -147,7 +150,8 @@ Status StateCopy::recover(const std::string& system_id, const std::vector<Storag
       branch.parent = timeline.parent;
       branch.branch_lsn = timeline.branch_lsn;
       branch.state = Branch::State::kReady;
-      branch.name = !knows_main && names.empty() ? main_branch : fmt::format("recovered-{}", timeline.id);
+      branch.name =
+          !knows_main && names.empty() ? main_branch : fmt::format("recovered-{}", timeline.id);
       std::string auto_conf;
       if (auto found = known.find(timeline.id.value); found != known.end()) {
         std::string name = TIDE_TRY(net::string_member(found->second, "name"));

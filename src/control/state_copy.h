@@ -12,13 +12,14 @@
 
 namespace tide::control {
 
-/// The part of the control plane's state that the storage cannot know (names of branches, settings made
-/// by ALTER SYSTEM, the owner role's password), kept beside the data in the object store under
-/// control/state.json, so that a fresh machine finds it there. The password stands there in clear, as
-/// all data does: every branch, at every moment of its history, holds the verifier of this very one.
+/// The part of the control plane's state that the storage cannot know (names of branches, settings
+/// made by ALTER SYSTEM, the owner role's password), kept beside the data in the object store under
+/// control/state.json, so that a fresh machine finds it there. The password stands there in clear,
+/// as all data does: every branch, at every moment of its history, holds the verifier of this very
+/// one.
 ///
-/// The copy follows the store within seconds; a branch made after the last copy is found again by its
-/// timeline and gets a name like "recovered-t7".
+/// The copy follows the store within seconds; a branch made after the last copy is found again by
+/// its timeline and gets a name like "recovered-t7".
 class StateCopy {
  public:
   StateCopy(std::string object_store, Store& store);
@@ -30,8 +31,9 @@ class StateCopy {
   void stop();
 
   /// Fills an empty store with the project that the storage has opened from its object store.
-  Status recover(const std::string& system_id, const std::vector<StorageClient::Timeline>& timelines,
-                 const Project& project, const std::string& main_branch);
+  Status recover(const std::string& system_id,
+                 const std::vector<StorageClient::Timeline>& timelines, const Project& project,
+                 const std::string& main_branch);
 
  private:
   Result<std::string> snapshot();

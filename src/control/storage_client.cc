@@ -26,16 +26,22 @@ Result<Lsn> optional_lsn_member(const json& object, const char* name) {
 }  // namespace
 
 net::HttpCall StorageClient::call(std::string method, std::string target, std::string body) const {
-  return {.unix_socket = socket_, .method = std::move(method), .target = std::move(target), .body = std::move(body)};
+  return {.unix_socket = socket_,
+          .method = std::move(method),
+          .target = std::move(target),
+          .body = std::move(body)};
 }
 
-Result<StorageClient::Imported> StorageClient::import_project(const std::string& template_directory) {
-  net::HttpCall request = call("POST", "/v1/project", net::to_text({{"template", template_directory}}));
+Result<StorageClient::Imported> StorageClient::import_project(
+    const std::string& template_directory) {
+  net::HttpCall request =
+      call("POST", "/v1/project", net::to_text({{"template", template_directory}}));
   request.timeout = std::chrono::minutes(3);
   json answer = TIDE_TRY(net::json_call(request));
   Imported imported;
   imported.system_id = TIDE_TRY(net::string_member(answer, "system_id"));
-  imported.timeline = TimelineId{static_cast<uint32_t>(TIDE_TRY(net::number_member(answer, "timeline")))};
+  imported.timeline =
+      TimelineId{static_cast<uint32_t>(TIDE_TRY(net::number_member(answer, "timeline")))};
   imported.lsn = TIDE_TRY(lsn_member(answer, "lsn"));
   return imported;
 }
@@ -50,7 +56,8 @@ Result<std::vector<StorageClient::Timeline>> StorageClient::timelines() {
   net::HttpCall request = call("GET", "/v1/timelines");
   request.timeout = std::chrono::seconds(10);
   json answer = TIDE_TRY(net::json_call(request));
-  if (!answer.is_array()) return Status(Code::kBug, "the storage's list of timelines is not a list");
+  if (!answer.is_array())
+    return Status(Code::kBug, "the storage's list of timelines is not a list");
   std::vector<Timeline> timelines;
   for (const json& entry : answer) {
     Timeline timeline;
@@ -111,9 +118,9 @@ Result<std::unique_ptr<net::HttpStream>> StorageClient::backup(TimelineId timeli
 }
 
 Status StorageClient::stream_epoch(TimelineId timeline, Epoch epoch, const std::string& conninfo) {
-  Result<json> answer =
-      net::json_call(call("POST", fmt::format("/v1/timelines/{}/epochs/{}/stream", timeline.value, epoch.value),
-                          net::to_text({{"conninfo", conninfo}})));
+  Result<json> answer = net::json_call(
+      call("POST", fmt::format("/v1/timelines/{}/epochs/{}/stream", timeline.value, epoch.value),
+           net::to_text({{"conninfo", conninfo}})));
   return answer.ok() ? Status() : std::move(answer).status();
 }
 
@@ -128,10 +135,11 @@ Result<StorageClient::ClosedEpoch> StorageClient::close_epoch(TimelineId timelin
   return closed;
 }
 
-Result<std::string> StorageClient::page(TimelineId timeline, const std::string& rel, const std::string& block,
-                                        const std::string& lsn) {
-  std::string target = fmt::format("/v1/timelines/{}/page?rel={}&block={}", timeline.value,
-                                   net::encode_uri_component(rel), net::encode_uri_component(block));
+Result<std::string> StorageClient::page(TimelineId timeline, const std::string& rel,
+                                        const std::string& block, const std::string& lsn) {
+  std::string target =
+      fmt::format("/v1/timelines/{}/page?rel={}&block={}", timeline.value,
+                  net::encode_uri_component(rel), net::encode_uri_component(block));
   if (!lsn.empty()) target += "&lsn=" + net::encode_uri_component(lsn);
   net::HttpReply reply = TIDE_TRY(net::http_call(call("GET", target)));
   if (reply.status != 200) return net::status_from_reply(reply.status, reply.body);

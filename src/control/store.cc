@@ -100,7 +100,8 @@ Branch branch_from(const Row& row) {
   return branch;
 }
 
-constexpr const char* kEndpointColumns = "timeline, port, wanted, epoch, lock_file, pid, last_start, last_stop";
+constexpr const char* kEndpointColumns =
+    "timeline, port, wanted, epoch, lock_file, pid, last_start, last_stop";
 
 Endpoint endpoint_from(const Row& row) {
   Endpoint endpoint;
@@ -140,26 +141,34 @@ Operation operation_from(const Row& row) {
 
 std::string_view state_name(Branch::State state) {
   switch (state) {
-    case Branch::State::kCreating: return "creating";
-    case Branch::State::kReady: return "ready";
-    case Branch::State::kDeleting: return "deleting";
+    case Branch::State::kCreating:
+      return "creating";
+    case Branch::State::kReady:
+      return "ready";
+    case Branch::State::kDeleting:
+      return "deleting";
   }
   return "unknown";
 }
 
 std::string_view state_name(Operation::State state) {
   switch (state) {
-    case Operation::State::kRunning: return "running";
-    case Operation::State::kDone: return "done";
-    case Operation::State::kFailed: return "failed";
+    case Operation::State::kRunning:
+      return "running";
+    case Operation::State::kDone:
+      return "done";
+    case Operation::State::kFailed:
+      return "failed";
   }
   return "unknown";
 }
 
 std::string now_text() {
   auto now = std::chrono::system_clock::now();
-  auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count();
-  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(milliseconds / 1000), milliseconds % 1000);
+  auto milliseconds =
+      std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count();
+  return fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(milliseconds / 1000),
+                     milliseconds % 1000);
 }
 
 Store::Store(std::unique_ptr<Database> database) : database_(std::move(database)) {}
@@ -171,7 +180,9 @@ Result<std::unique_ptr<Store>> Store::open(const std::string& path) {
   return std::unique_ptr<Store>(new Store(std::move(database)));
 }
 
-Status Store::transaction(const std::function<Status()>& body) { return database_->transaction(body); }
+Status Store::transaction(const std::function<Status()>& body) {
+  return database_->transaction(body);
+}
 Status Store::check_integrity() { return database_->check_integrity(); }
 
 Result<std::optional<Project>> Store::project() {
@@ -179,14 +190,16 @@ Result<std::optional<Project>> Store::project() {
   TIDE_TRY(database_->query(
       "SELECT name, system_id, role, password, database, provisioned, created_at FROM project", {},
       [&](const Row& row) {
-        found = Project{row.text(0), row.text(1), row.text(2), row.text(3), row.text(4), row.number(5) != 0, row.text(6)};
+        found = Project{row.text(0), row.text(1),        row.text(2), row.text(3),
+                        row.text(4), row.number(5) != 0, row.text(6)};
       }));
   return found;
 }
 
 Status Store::insert_project(const Project& project) {
   return database_->run(
-      "INSERT INTO project (id, name, role, password, database, created_at) VALUES (1, ?, ?, ?, ?, ?)",
+      "INSERT INTO project (id, name, role, password, database, created_at) VALUES (1, ?, ?, ?, ?, "
+      "?)",
       {project.name, project.role, project.password, project.database, now_text()});
 }
 
@@ -198,8 +211,9 @@ Status Store::set_provisioned() { return database_->run("UPDATE project SET prov
 
 Result<TimelineId> Store::next_timeline() {
   int64_t next = 0;
-  TIDE_TRY(database_->query("UPDATE numbers SET next = next + 1 WHERE name = 'timeline' RETURNING next - 1", {},
-                            [&](const Row& row) { next = row.number(0); }));
+  TIDE_TRY(database_->query(
+      "UPDATE numbers SET next = next + 1 WHERE name = 'timeline' RETURNING next - 1", {},
+      [&](const Row& row) { next = row.number(0); }));
   TIDE_CHECK(next > 0);
   return TimelineId{static_cast<uint32_t>(next)};
 }
@@ -212,13 +226,15 @@ Result<TimelineId> Store::peek_next_timeline() {
 }
 
 Status Store::set_next_timeline(TimelineId next) {
-  return database_->run("UPDATE numbers SET next = max(next, ?) WHERE name = 'timeline'", {id_of(next)});
+  return database_->run("UPDATE numbers SET next = max(next, ?) WHERE name = 'timeline'",
+                        {id_of(next)});
 }
 
 Result<Epoch> Store::next_epoch(TimelineId timeline) {
   int64_t next = 0;
-  TIDE_TRY(database_->query("UPDATE branches SET epoch = epoch + 1 WHERE timeline = ? RETURNING epoch",
-                            {id_of(timeline)}, [&](const Row& row) { next = row.number(0); }));
+  TIDE_TRY(
+      database_->query("UPDATE branches SET epoch = epoch + 1 WHERE timeline = ? RETURNING epoch",
+                       {id_of(timeline)}, [&](const Row& row) { next = row.number(0); }));
   if (next == 0) return Status(Code::kNotFound, fmt::format("there is no timeline {}", timeline));
   return Epoch{static_cast<uint64_t>(next)};
 }
@@ -230,44 +246,51 @@ Status Store::raise_epoch(TimelineId timeline, Epoch at_least) {
 
 Result<std::vector<Branch>> Store::branches() {
   std::vector<Branch> found;
-  TIDE_TRY(database_->query(fmt::format("SELECT {} FROM branches ORDER BY timeline", kBranchColumns), {},
-                            [&](const Row& row) { found.push_back(branch_from(row)); }));
+  TIDE_TRY(
+      database_->query(fmt::format("SELECT {} FROM branches ORDER BY timeline", kBranchColumns), {},
+                       [&](const Row& row) { found.push_back(branch_from(row)); }));
   return found;
 }
 
 Result<Branch> Store::branch(const std::string& name) {
   std::optional<Branch> found;
-  TIDE_TRY(database_->query(fmt::format("SELECT {} FROM branches WHERE name = ?", kBranchColumns), {name},
-                            [&](const Row& row) { found = branch_from(row); }));
+  TIDE_TRY(database_->query(fmt::format("SELECT {} FROM branches WHERE name = ?", kBranchColumns),
+                            {name}, [&](const Row& row) { found = branch_from(row); }));
   if (found) return std::move(*found);
   std::string names;
-  TIDE_TRY(database_->query("SELECT name FROM branches WHERE state = 'ready' ORDER BY timeline LIMIT 20", {},
-                            [&](const Row& row) { names += (names.empty() ? "" : ", ") + row.text(0); }));
+  TIDE_TRY(database_->query(
+      "SELECT name FROM branches WHERE state = 'ready' ORDER BY timeline LIMIT 20", {},
+      [&](const Row& row) { names += (names.empty() ? "" : ", ") + row.text(0); }));
   return Status(Code::kNotFound, fmt::format("there is no branch {}", name))
-      .with_detail(names.empty() ? "There are no branches yet." : fmt::format("Branches: {}.", names))
+      .with_detail(names.empty() ? "There are no branches yet."
+                                 : fmt::format("Branches: {}.", names))
       .with_hint("List them with: tide branch list");
 }
 
 Result<Branch> Store::branch(TimelineId timeline) {
   std::optional<Branch> found;
-  TIDE_TRY(database_->query(fmt::format("SELECT {} FROM branches WHERE timeline = ?", kBranchColumns),
-                            {id_of(timeline)}, [&](const Row& row) { found = branch_from(row); }));
+  TIDE_TRY(
+      database_->query(fmt::format("SELECT {} FROM branches WHERE timeline = ?", kBranchColumns),
+                       {id_of(timeline)}, [&](const Row& row) { found = branch_from(row); }));
   if (!found) return Status(Code::kNotFound, fmt::format("there is no timeline {}", timeline));
   return std::move(*found);
 }
 
 Result<std::vector<std::string>> Store::children(TimelineId timeline) {
   std::vector<std::string> names;
-  TIDE_TRY(database_->query("SELECT name FROM branches WHERE parent = ? ORDER BY timeline", {id_of(timeline)},
+  TIDE_TRY(database_->query("SELECT name FROM branches WHERE parent = ? ORDER BY timeline",
+                            {id_of(timeline)},
                             [&](const Row& row) { names.push_back(row.text(0)); }));
   return names;
 }
 
 Status Store::insert_branch(const Branch& branch) {
   return database_->run(
-      "INSERT INTO branches (timeline, name, parent, branch_lsn, state, protected, backup_of, created_at) "
+      "INSERT INTO branches (timeline, name, parent, branch_lsn, state, protected, backup_of, "
+      "created_at) "
       "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-      {id_of(branch.timeline), branch.name, branch.parent ? Value(id_of(*branch.parent)) : Value(nullptr),
+      {id_of(branch.timeline), branch.name,
+       branch.parent ? Value(id_of(*branch.parent)) : Value(nullptr),
        static_cast<int64_t>(branch.branch_lsn.value()), std::string(state_name(branch.state)),
        int64_t{branch.is_protected}, branch.backup_of, now_text()});
 }
@@ -282,7 +305,8 @@ Status Store::set_branch_state(TimelineId timeline, Branch::State state) {
                         {std::string(state_name(state)), id_of(timeline)});
 }
 
-Status Store::rename_branch(TimelineId timeline, const std::string& name, const std::string& backup_of) {
+Status Store::rename_branch(TimelineId timeline, const std::string& name,
+                            const std::string& backup_of) {
   return database_->run("UPDATE branches SET name = ?, backup_of = ? WHERE timeline = ?",
                         {name, backup_of, id_of(timeline)});
 }
@@ -301,15 +325,17 @@ Status Store::remove_branch(TimelineId timeline) {
 
 Result<std::vector<Endpoint>> Store::endpoints() {
   std::vector<Endpoint> found;
-  TIDE_TRY(database_->query(fmt::format("SELECT {} FROM endpoints ORDER BY timeline", kEndpointColumns), {},
-                            [&](const Row& row) { found.push_back(endpoint_from(row)); }));
+  TIDE_TRY(
+      database_->query(fmt::format("SELECT {} FROM endpoints ORDER BY timeline", kEndpointColumns),
+                       {}, [&](const Row& row) { found.push_back(endpoint_from(row)); }));
   return found;
 }
 
 Result<std::optional<Endpoint>> Store::endpoint(TimelineId timeline) {
   std::optional<Endpoint> found;
-  TIDE_TRY(database_->query(fmt::format("SELECT {} FROM endpoints WHERE timeline = ?", kEndpointColumns),
-                            {id_of(timeline)}, [&](const Row& row) { found = endpoint_from(row); }));
+  TIDE_TRY(
+      database_->query(fmt::format("SELECT {} FROM endpoints WHERE timeline = ?", kEndpointColumns),
+                       {id_of(timeline)}, [&](const Row& row) { found = endpoint_from(row); }));
   return found;
 }
 
@@ -324,11 +350,13 @@ Status Store::insert_endpoint(TimelineId timeline, int port) {
 }
 
 Status Store::set_endpoint_port(TimelineId timeline, int port) {
-  return database_->run("UPDATE endpoints SET port = ? WHERE timeline = ?", {int64_t{port}, id_of(timeline)});
+  return database_->run("UPDATE endpoints SET port = ? WHERE timeline = ?",
+                        {int64_t{port}, id_of(timeline)});
 }
 
 Status Store::set_endpoint_wanted(TimelineId timeline, bool wanted) {
-  return database_->run("UPDATE endpoints SET wanted = ? WHERE timeline = ?", {int64_t{wanted}, id_of(timeline)});
+  return database_->run("UPDATE endpoints SET wanted = ? WHERE timeline = ?",
+                        {int64_t{wanted}, id_of(timeline)});
 }
 
 Status Store::set_endpoint_begun(TimelineId timeline, Epoch epoch, const std::string& lock_file) {
@@ -350,7 +378,8 @@ Status Store::move_endpoint(TimelineId from, TimelineId to) {
   return transaction([&]() -> Status {
     TIDE_TRY(database_->run("DELETE FROM statistics WHERE timeline = ?", {id_of(from)}));
     return database_->run(
-        "UPDATE endpoints SET timeline = ?, epoch = 0, lock_file = '', pid = 0, stop_lsn = 0 WHERE timeline = ?",
+        "UPDATE endpoints SET timeline = ?, epoch = 0, lock_file = '', pid = 0, stop_lsn = 0 WHERE "
+        "timeline = ?",
         {id_of(to), id_of(from)});
   });
 }
@@ -358,14 +387,16 @@ Status Store::move_endpoint(TimelineId from, TimelineId to) {
 Result<compute::PreservedState> Store::preserved(TimelineId timeline) {
   compute::PreservedState state;
   TIDE_TRY(transaction([&]() -> Status {
-    TIDE_TRY(database_->query("SELECT auto_conf, stop_lsn FROM endpoints WHERE timeline = ?", {id_of(timeline)},
-                              [&](const Row& row) {
+    TIDE_TRY(database_->query("SELECT auto_conf, stop_lsn FROM endpoints WHERE timeline = ?",
+                              {id_of(timeline)}, [&](const Row& row) {
                                 state.auto_conf = row.text(0);
                                 state.stop_lsn = Lsn(static_cast<uint64_t>(row.number(1)));
                               }));
-    TIDE_TRY(database_->query("SELECT auto_conf FROM recovered_settings WHERE timeline = ?", {id_of(timeline)},
+    TIDE_TRY(database_->query("SELECT auto_conf FROM recovered_settings WHERE timeline = ?",
+                              {id_of(timeline)},
                               [&](const Row& row) { state.auto_conf = row.text(0); }));
-    return database_->query("SELECT name, content FROM statistics WHERE timeline = ?", {id_of(timeline)},
+    return database_->query("SELECT name, content FROM statistics WHERE timeline = ?",
+                            {id_of(timeline)},
                             [&](const Row& row) { state.statistics[row.text(0)] = row.text(1); });
   }));
   return state;
@@ -373,8 +404,9 @@ Result<compute::PreservedState> Store::preserved(TimelineId timeline) {
 
 Status Store::set_preserved(TimelineId timeline, const compute::PreservedState& state) {
   return transaction([&]() -> Status {
-    TIDE_TRY(database_->run("UPDATE endpoints SET auto_conf = ?, stop_lsn = ? WHERE timeline = ?",
-                            {state.auto_conf, static_cast<int64_t>(state.stop_lsn.value()), id_of(timeline)}));
+    TIDE_TRY(database_->run(
+        "UPDATE endpoints SET auto_conf = ?, stop_lsn = ? WHERE timeline = ?",
+        {state.auto_conf, static_cast<int64_t>(state.stop_lsn.value()), id_of(timeline)}));
     TIDE_TRY(database_->run("DELETE FROM statistics WHERE timeline = ?", {id_of(timeline)}));
     for (const auto& [name, content] : state.statistics) {
       TIDE_TRY(database_->run("INSERT INTO statistics (timeline, name, content) VALUES (?, ?, ?)",
@@ -385,61 +417,69 @@ Status Store::set_preserved(TimelineId timeline, const compute::PreservedState& 
 }
 
 Status Store::set_auto_conf(TimelineId timeline, const std::string& content) {
-  return database_->run("UPDATE endpoints SET auto_conf = ? WHERE timeline = ?", {content, id_of(timeline)});
+  return database_->run("UPDATE endpoints SET auto_conf = ? WHERE timeline = ?",
+                        {content, id_of(timeline)});
 }
 
 Status Store::set_recovered_auto_conf(TimelineId timeline, const std::string& content) {
-  return database_->run("INSERT OR REPLACE INTO recovered_settings (timeline, auto_conf) VALUES (?, ?)",
-                        {id_of(timeline), content});
+  return database_->run(
+      "INSERT OR REPLACE INTO recovered_settings (timeline, auto_conf) VALUES (?, ?)",
+      {id_of(timeline), content});
 }
 
-Result<Operation> Store::begin_operation(const std::string& kind, const std::string& branch, TimelineId timeline,
-                                         const std::string& parameters) {
+Result<Operation> Store::begin_operation(const std::string& kind, const std::string& branch,
+                                         TimelineId timeline, const std::string& parameters) {
   std::optional<Operation> begun;
   std::string now = now_text();
-  TIDE_TRY(database_->query(
-      fmt::format("INSERT INTO operations (kind, branch, timeline, state, parameters, created_at, updated_at) "
-                  "VALUES (?, ?, ?, 'running', ?, ?, ?) RETURNING {}",
-                  kOperationColumns),
-      {kind, branch, id_of(timeline), parameters, now, now},
-      [&](const Row& row) { begun = operation_from(row); }));
+  TIDE_TRY(database_->query(fmt::format("INSERT INTO operations (kind, branch, timeline, state, "
+                                        "parameters, created_at, updated_at) "
+                                        "VALUES (?, ?, ?, 'running', ?, ?, ?) RETURNING {}",
+                                        kOperationColumns),
+                            {kind, branch, id_of(timeline), parameters, now, now},
+                            [&](const Row& row) { begun = operation_from(row); }));
   TIDE_CHECK(begun.has_value());
   return std::move(*begun);
 }
 
 Status Store::set_operation_step(int64_t id, const std::string& step) {
-  return database_->run("UPDATE operations SET step = ?, updated_at = ? WHERE id = ?", {step, now_text(), id});
+  return database_->run("UPDATE operations SET step = ?, updated_at = ? WHERE id = ?",
+                        {step, now_text(), id});
 }
 
 Status Store::end_operation(int64_t id, const Status& outcome) {
   return transaction([&]() -> Status {
-    TIDE_TRY(database_->run("UPDATE operations SET state = ?, error = ?, updated_at = ? WHERE id = ?",
-                            {std::string(outcome.ok() ? "done" : "failed"),
-                             outcome.ok() ? std::string() : outcome.to_string(), now_text(), id}));
-    return database_->run("DELETE FROM operations WHERE state <> 'running' AND id <= ?", {id - kOperationsKept});
+    TIDE_TRY(
+        database_->run("UPDATE operations SET state = ?, error = ?, updated_at = ? WHERE id = ?",
+                       {std::string(outcome.ok() ? "done" : "failed"),
+                        outcome.ok() ? std::string() : outcome.to_string(), now_text(), id}));
+    return database_->run("DELETE FROM operations WHERE state <> 'running' AND id <= ?",
+                          {id - kOperationsKept});
   });
 }
 
 Result<Operation> Store::operation(int64_t id) {
   std::optional<Operation> found;
-  TIDE_TRY(database_->query(fmt::format("SELECT {} FROM operations WHERE id = ?", kOperationColumns), {id},
-                            [&](const Row& row) { found = operation_from(row); }));
+  TIDE_TRY(
+      database_->query(fmt::format("SELECT {} FROM operations WHERE id = ?", kOperationColumns),
+                       {id}, [&](const Row& row) { found = operation_from(row); }));
   if (!found) return Status(Code::kNotFound, fmt::format("there is no operation {}", id));
   return std::move(*found);
 }
 
 Result<std::vector<Operation>> Store::running_operations() {
   std::vector<Operation> found;
-  TIDE_TRY(database_->query(
-      fmt::format("SELECT {} FROM operations WHERE state = 'running' ORDER BY id", kOperationColumns), {},
-      [&](const Row& row) { found.push_back(operation_from(row)); }));
+  TIDE_TRY(
+      database_->query(fmt::format("SELECT {} FROM operations WHERE state = 'running' ORDER BY id",
+                                   kOperationColumns),
+                       {}, [&](const Row& row) { found.push_back(operation_from(row)); }));
   return found;
 }
 
 Result<std::vector<Operation>> Store::recent_operations(int limit) {
   std::vector<Operation> found;
-  TIDE_TRY(database_->query(fmt::format("SELECT {} FROM operations ORDER BY id DESC LIMIT ?", kOperationColumns),
-                            {int64_t{limit}}, [&](const Row& row) { found.push_back(operation_from(row)); }));
+  TIDE_TRY(database_->query(
+      fmt::format("SELECT {} FROM operations ORDER BY id DESC LIMIT ?", kOperationColumns),
+      {int64_t{limit}}, [&](const Row& row) { found.push_back(operation_from(row)); }));
   return found;
 }
 

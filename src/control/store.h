@@ -40,7 +40,7 @@ struct Branch {
   bool is_protected = false;
   std::string backup_of;  ///< The branch whose earlier state this keeps, if it does.
   std::string created_at;
-  Epoch epoch;            ///< Last one given out.
+  Epoch epoch;  ///< Last one given out.
 };
 std::string_view state_name(Branch::State state);
 
@@ -48,8 +48,8 @@ std::string_view state_name(Branch::State state);
 struct Endpoint {
   TimelineId timeline;
   int port = 0;
-  bool wanted = false;  ///< Shall it run?
-  Epoch epoch;          ///< Of the last life that the storage has begun; 0 if none.
+  bool wanted = false;    ///< Shall it run?
+  Epoch epoch;            ///< Of the last life that the storage has begun; 0 if none.
   std::string lock_file;  ///< Of that life.
   int64_t pid = 0;        ///< Of that life's postmaster while it runs, as far as we know.
   std::string last_start;
@@ -76,8 +76,8 @@ std::string_view state_name(Operation::State state);
 /// "2026-01-02T03:04:05.678Z"
 std::string now_text();
 
-/// The control plane's durable state: DIR/control.db (mode 0600; it holds the owner role's password).
-/// Every call is one transaction unless it stands inside transaction(). Thread-safe.
+/// The control plane's durable state: DIR/control.db (mode 0600; it holds the owner role's
+/// password). Every call is one transaction unless it stands inside transaction(). Thread-safe.
 class Store {
  public:
   static Result<std::unique_ptr<Store>> open(const std::string& path);
@@ -129,8 +129,8 @@ class Store {
   /// For a branch without an endpoint as yet: the settings its endpoint will begin with.
   Status set_recovered_auto_conf(TimelineId timeline, const std::string& content);
 
-  Result<Operation> begin_operation(const std::string& kind, const std::string& branch, TimelineId timeline,
-                                    const std::string& parameters);
+  Result<Operation> begin_operation(const std::string& kind, const std::string& branch,
+                                    TimelineId timeline, const std::string& parameters);
   Status set_operation_step(int64_t id, const std::string& step);
   /// Done, or failed if `outcome` is an error.
   Status end_operation(int64_t id, const Status& outcome);

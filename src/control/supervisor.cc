@@ -10,9 +10,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <optional>
-
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "control/storage_client.h"
 #include "env/file.h"
@@ -36,8 +35,12 @@ constexpr milliseconds kFlush{300'000};
 constexpr milliseconds kStopRole{30'000};
 constexpr uint64_t kLogBytesMax = 16 << 20;
 
-std::string state_file(const std::string& data) { return env::runtime_directory(data) + "/supervisor.json"; }
-std::string lock_file(const std::string& data) { return env::runtime_directory(data) + "/supervisor.lock"; }
+std::string state_file(const std::string& data) {
+  return env::runtime_directory(data) + "/supervisor.json";
+}
+std::string lock_file(const std::string& data) {
+  return env::runtime_directory(data) + "/supervisor.lock";
+}
 
 class Supervisor {
  public:
@@ -81,7 +84,9 @@ void Supervisor::say(const std::string& state) {
   for (const Role& role : roles_) {
     roles.push_back({{"name", role.name},
                      {"pid", role.running ? role.process.pid() : 0},
-                     {"state", role.running ? "running" : state_ == "running" ? "waiting" : "stopped"},
+                     {"state", role.running          ? "running"
+                               : state_ == "running" ? "waiting"
+                                                     : "stopped"},
                      {"restarts", std::max(0, role.restarts)},
                      {"last_exit", role.last_exit}});
   }
@@ -101,8 +106,13 @@ void Supervisor::start_role(Role& role) {
   }
   env::SpawnSpec spec;
   spec.program = options_.program;
-  spec.arguments = {role.name, "--data", options_.data_directory, "--supervisor", fmt::format("{}", ::getpid()),
-                    "--library", options_.library};
+  spec.arguments = {role.name,
+                    "--data",
+                    options_.data_directory,
+                    "--supervisor",
+                    fmt::format("{}", ::getpid()),
+                    "--library",
+                    options_.library};
   if (role.name == "control" && options_.shutdown_only) spec.arguments.push_back("--shutdown");
   spec.directory = options_.data_directory;
   spec.output_file = log;
@@ -125,9 +135,10 @@ void Supervisor::notice_death(Role& role, const env::ExitStatus& exit) {
   role.running = false;
   if (exit.known) role.last_exit = exit.to_string();
   role.failures = Clock::now() - role.began > kHealthyLife ? 0 : role.failures + 1;
-  milliseconds pause = role.failures <= 1
-                           ? milliseconds(0)
-                           : std::min(kPauseMax, milliseconds(200) * (1 << std::min(role.failures - 2, 10)));
+  milliseconds pause =
+      role.failures <= 1
+          ? milliseconds(0)
+          : std::min(kPauseMax, milliseconds(200) * (1 << std::min(role.failures - 2, 10)));
   role.next_attempt = Clock::now() + pause;
 }
 
@@ -162,7 +173,8 @@ Status Supervisor::run() {
         notice_death(role, how);
         changed = true;
         // It has done what it was started for.
-        if (options_.shutdown_only && role.name == "control" && how.known && how.exit_code == 0 && how.signal == 0) {
+        if (options_.shutdown_only && role.name == "control" && how.known && how.exit_code == 0 &&
+            how.signal == 0) {
           return stop();
         }
       }
@@ -200,7 +212,9 @@ bool Supervisor::end_role(Role& role, milliseconds patience) {
   }
   obs::warn("{} does not end, kills it", role.name);
   role.process.signal(SIGKILL).ignore("the wait below sees whether it ended");
-  role.process.wait(std::chrono::seconds(10)).status().ignore("a process that cannot die is the kernel's");
+  role.process.wait(std::chrono::seconds(10))
+      .status()
+      .ignore("a process that cannot die is the kernel's");
   role.running = false;
   role.last_exit = "killed by the supervisor";
   return false;
@@ -216,7 +230,8 @@ Status Supervisor::stop() {
     start_role(control);
   }
   if (!end_role(control, kStopComputes)) {
-    outcome = {Code::kUnavailable, "the computes could not be stopped in order; what was committed is safe"};
+    outcome = {Code::kUnavailable,
+               "the computes could not be stopped in order; what was committed is safe"};
   }
   if (!killed_ && storage.running) {
     say("flushing storage");
@@ -281,7 +296,8 @@ Status run_supervisor(const SupervisorOptions& options) {
 }
 
 Status bind_to_supervisor(pid_t supervisor) {
-  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) return Status::from_errno(errno, "prctl(PR_SET_PDEATHSIG)");
+  if (::prctl(PR_SET_PDEATHSIG, SIGKILL) != 0)
+    return Status::from_errno(errno, "prctl(PR_SET_PDEATHSIG)");
   // It may have died before that.
   if (::getppid() != supervisor) return {Code::kUnavailable, "the supervisor is gone"};
   return {};

@@ -38,9 +38,9 @@ Result<SupervisorState> read_supervisor_state(const std::string& data_directory)
 /// True while a supervisor of this instance lives (it holds a lock).
 bool supervisor_runs(const std::string& data_directory);
 
-/// Runs storage and control as child processes and starts them again when they die, until SIGTERM or
-/// SIGINT: then computes are suspended, the storage is flushed, and the roles end, in this order. A
-/// second signal ends all at once. kExists if another supervisor of this instance runs.
+/// Runs storage and control as child processes and starts them again when they die, until SIGTERM
+/// or SIGINT: then computes are suspended, the storage is flushed, and the roles end, in this
+/// order. A second signal ends all at once. kExists if another supervisor of this instance runs.
 Status run_supervisor(const SupervisorOptions& options);
 
 /// For a role: dies with the supervisor, even if that is killed. Call first thing in main.

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -10,8 +11,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-
-#include <fmt/format.h>
 
 namespace tide::env {
 
@@ -57,7 +56,8 @@ Result<std::string> read_range(int fd, uint64_t offset, size_t size) {
   std::string content(size, '\0');
   size_t done = 0;
   while (done < size) {
-    ssize_t got = ::pread(fd, content.data() + done, size - done, static_cast<off_t>(offset + done));
+    ssize_t got =
+        ::pread(fd, content.data() + done, size - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return Status::from_errno(errno, "pread");
     if (got == 0) break;
@@ -105,7 +105,8 @@ Status write_file_atomically(const std::string& path, std::string_view content, 
     FileDescriptor file = TIDE_TRY(open_file(temporary, O_WRONLY | O_CREAT | O_TRUNC, mode));
     Status written = write_all(file.get(), as_bytes(content));
     if (!written.ok()) return std::move(written).with_context(temporary);
-    if (::fsync(file.get()) != 0) return Status::from_errno(errno, fmt::format("sync {}", temporary));
+    if (::fsync(file.get()) != 0)
+      return Status::from_errno(errno, fmt::format("sync {}", temporary));
   }
   if (::rename(temporary.c_str(), path.c_str()) != 0) {
     return Status::from_errno(errno, fmt::format("rename {} to {}", temporary, path));
@@ -135,7 +136,8 @@ Status make_directories(const std::string& path, mode_t mode) {
     }
     if (slash == std::string::npos) break;
   }
-  if (!is_directory(path)) return Status(Code::kInvalid, fmt::format("{} is not a directory", path));
+  if (!is_directory(path))
+    return Status(Code::kInvalid, fmt::format("{} is not a directory", path));
   return {};
 }
 
@@ -168,13 +170,15 @@ Status remove_file(const std::string& path) {
 
 Result<uint64_t> file_size(const std::string& path) {
   struct stat info {};
-  if (::stat(path.c_str(), &info) != 0) return Status::from_errno(errno, fmt::format("stat {}", path));
+  if (::stat(path.c_str(), &info) != 0)
+    return Status::from_errno(errno, fmt::format("stat {}", path));
   return static_cast<uint64_t>(info.st_size);
 }
 
 Result<uint64_t> free_bytes(const std::string& path) {
   struct statvfs info {};
-  if (::statvfs(path.c_str(), &info) != 0) return Status::from_errno(errno, fmt::format("statvfs {}", path));
+  if (::statvfs(path.c_str(), &info) != 0)
+    return Status::from_errno(errno, fmt::format("statvfs {}", path));
   return uint64_t{info.f_bavail} * info.f_frsize;
 }
 

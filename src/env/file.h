@@ -43,7 +43,8 @@ Status write_at(int fd, uint64_t offset, BytesView bytes);
 Status sync_data(int fd, std::string_view path);
 Status sync_directory(const std::string& path);
 
-/// Replaces `path` as one step that survives a crash: temporary file, fsync, rename, directory fsync.
+/// Replaces `path` as one step that survives a crash: temporary file, fsync, rename, directory
+/// fsync.
 Status write_file_atomically(const std::string& path, std::string_view content, mode_t mode = 0600);
 /// Plain write without any sync, for files that need not survive.
 Status write_file(const std::string& path, std::string_view content, mode_t mode = 0600);
@@ -61,8 +62,8 @@ Result<uint64_t> file_size(const std::string& path);
 /// Bytes free for us on the file system of `path`.
 Result<uint64_t> free_bytes(const std::string& path);
 
-/// An flock(2) on a file. The lock belongs to the open file, so children that inherit the descriptor
-/// hold it too, until the last of them has ended.
+/// An flock(2) on a file. The lock belongs to the open file, so children that inherit the
+/// descriptor hold it too, until the last of them has ended.
 enum class LockKind { kShared, kExclusive };
 Result<FileDescriptor> open_lock_file(const std::string& path);
 /// True if taken, false if somebody else holds it.

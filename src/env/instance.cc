@@ -54,10 +54,12 @@ Status prepare_runtime_directory(const std::string& data_directory) {
   }
   // In /tmp anybody could have put something there first, a symbolic link too.
   struct stat state;
-  if (::lstat(path.c_str(), &state) != 0) return Status::from_errno(errno, fmt::format("look at {}", path));
+  if (::lstat(path.c_str(), &state) != 0)
+    return Status::from_errno(errno, fmt::format("look at {}", path));
   if (!S_ISDIR(state.st_mode) || state.st_uid != ::geteuid()) {
     return Status(Code::kDenied, fmt::format("{} is not a directory of ours", path))
-        .with_detail(fmt::format("It belongs to user id {}, we run as {}.", state.st_uid, ::geteuid()))
+        .with_detail(
+            fmt::format("It belongs to user id {}, we run as {}.", state.st_uid, ::geteuid()))
         .with_hint("Remove it, or use a data directory with a shorter path.");
   }
   if ((state.st_mode & 0777) != 0700 && ::chmod(path.c_str(), 0700) != 0) {

@@ -31,7 +31,9 @@ Result<std::optional<Account>> service_account() {
   if (entry == nullptr) {
     return Status(Code::kNotFound, fmt::format("there is no user {}", name))
         .with_detail("PostgreSQL refuses to run as root, so all parts run as an unprivileged user.")
-        .with_hint("Install postgresql-15, which makes the user postgres, or name another one in TIDE_USER.");
+        .with_hint(
+            "Install postgresql-15, which makes the user postgres, or name another one in "
+            "TIDE_USER.");
   }
   if (entry->pw_uid == 0) {
     return Status(Code::kInvalid, "TIDE_USER names root")
@@ -62,8 +64,8 @@ std::optional<std::string> first_barrier(const std::string& path, const Account&
   (void)!::getgroups(static_cast<int>(own_groups.size()), own_groups.data());
   bool switched = false;
   if (::geteuid() == 0 && account.uid != 0) {
-    switched = ::initgroups(account.name.c_str(), account.gid) == 0 && ::setegid(account.gid) == 0 &&
-               ::seteuid(account.uid) == 0;
+    switched = ::initgroups(account.name.c_str(), account.gid) == 0 &&
+               ::setegid(account.gid) == 0 && ::seteuid(account.uid) == 0;
   }
   std::optional<std::string> barrier;
   std::string so_far;
@@ -87,9 +89,11 @@ namespace {
 Status not_permitted(int error, const std::string& what, const std::string& barrier,
                      const std::string& directory, const Account& account) {
   return Status(Code::kDenied, fmt::format("user {} cannot reach {}", account.name, directory))
-      .with_detail(fmt::format("{} is closed to it, and making a private view of it failed: {}: {}.", barrier,
-                               what, std::strerror(error)))
-      .with_hint("Use --data with a directory that every user can reach, for example /var/lib/tidewater.");
+      .with_detail(
+          fmt::format("{} is closed to it, and making a private view of it failed: {}: {}.",
+                      barrier, what, std::strerror(error)))
+      .with_hint(
+          "Use --data with a directory that every user can reach, for example /var/lib/tidewater.");
 }
 
 }  // namespace
@@ -102,15 +106,17 @@ Status enter_private_view(const Account& account, const std::vector<std::string>
     if (!barrier) continue;
     if (*barrier == directory || *barrier == "/") {
       return Status(Code::kDenied, fmt::format("user {} may not enter {}", account.name, *barrier))
-          .with_hint(fmt::format("Give it to that user (chown -R {} {}), or run as another one with TIDE_USER.",
-                                 account.name, *barrier));
+          .with_hint(fmt::format(
+              "Give it to that user (chown -R {} {}), or run as another one with TIDE_USER.",
+              account.name, *barrier));
     }
     below[*barrier].push_back(directory);
   }
   if (below.empty()) return {};
 
   const auto& [first, first_directories] = *below.begin();
-  if (::unshare(CLONE_NEWNS) != 0) return not_permitted(errno, "unshare", first, first_directories[0], account);
+  if (::unshare(CLONE_NEWNS) != 0)
+    return not_permitted(errno, "unshare", first, first_directories[0], account);
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
     return not_permitted(errno, "make mounts private", first, first_directories[0], account);
   }
@@ -122,14 +128,16 @@ Status enter_private_view(const Account& account, const std::vector<std::string>
     for (const std::string& directory : inside) {
       sources.push_back(TIDE_TRY(open_file(directory, O_PATH | O_DIRECTORY)));
     }
-    if (::mount("tmpfs", barrier.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m") != 0) {
+    if (::mount("tmpfs", barrier.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m") !=
+        0) {
       return not_permitted(errno, "mount tmpfs", barrier, inside[0], account);
     }
     mode_t previous = ::umask(0022);
     for (size_t i = 0; i < inside.size(); ++i) {
       Status made = make_directories(inside[i], 0755);
       std::string source = fmt::format("/proc/self/fd/{}", sources[i].get());
-      if (!made.ok() || ::mount(source.c_str(), inside[i].c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0) {
+      if (!made.ok() ||
+          ::mount(source.c_str(), inside[i].c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0) {
         int error = errno;
         ::umask(previous);
         return not_permitted(error, "bind mount", barrier, inside[i], account);
@@ -141,9 +149,12 @@ Status enter_private_view(const Account& account, const std::vector<std::string>
 }
 
 Status become(const Account& account) {
-  if (::initgroups(account.name.c_str(), account.gid) != 0) return Status::from_errno(errno, "initgroups");
-  if (::setresgid(account.gid, account.gid, account.gid) != 0) return Status::from_errno(errno, "setresgid");
-  if (::setresuid(account.uid, account.uid, account.uid) != 0) return Status::from_errno(errno, "setresuid");
+  if (::initgroups(account.name.c_str(), account.gid) != 0)
+    return Status::from_errno(errno, "initgroups");
+  if (::setresgid(account.gid, account.gid, account.gid) != 0)
+    return Status::from_errno(errno, "setresgid");
+  if (::setresuid(account.uid, account.uid, account.uid) != 0)
+    return Status::from_errno(errno, "setresuid");
   // The change has made us unreadable in /proc, where our own roles look for each other.
   if (::prctl(PR_SET_DUMPABLE, 1) != 0) return Status::from_errno(errno, "prctl(PR_SET_DUMPABLE)");
   if (const passwd* entry = ::getpwuid(account.uid); entry != nullptr) {

@@ -9,28 +9,37 @@ namespace tide::net {
 using nlohmann::json;
 
 namespace {
-constexpr Code kAllCodes[] = {Code::kInvalid,     Code::kNotFound,   Code::kExists,  Code::kConflict,
-                              Code::kStaleEpoch,  Code::kOutOfRange, Code::kRetry,   Code::kUnavailable,
-                              Code::kNoSpace,     Code::kIo,         Code::kCorrupt, Code::kDenied,
-                              Code::kBug};
+constexpr Code kAllCodes[] = {
+    Code::kInvalid,    Code::kNotFound, Code::kExists,      Code::kConflict, Code::kStaleEpoch,
+    Code::kOutOfRange, Code::kRetry,    Code::kUnavailable, Code::kNoSpace,  Code::kIo,
+    Code::kCorrupt,    Code::kDenied,   Code::kBug};
 }
 
 int http_status_of(Code code) {
   switch (code) {
-    case Code::kOk: return 200;
-    case Code::kInvalid: return 400;
-    case Code::kDenied: return 403;
-    case Code::kNotFound: return 404;
+    case Code::kOk:
+      return 200;
+    case Code::kInvalid:
+      return 400;
+    case Code::kDenied:
+      return 403;
+    case Code::kNotFound:
+      return 404;
     case Code::kExists:
     case Code::kConflict:
-    case Code::kStaleEpoch: return 409;
-    case Code::kOutOfRange: return 416;
+    case Code::kStaleEpoch:
+      return 409;
+    case Code::kOutOfRange:
+      return 416;
     case Code::kRetry:
-    case Code::kUnavailable: return 503;
-    case Code::kNoSpace: return 507;
+    case Code::kUnavailable:
+      return 503;
+    case Code::kNoSpace:
+      return 507;
     case Code::kIo:
     case Code::kCorrupt:
-    case Code::kBug: return 500;
+    case Code::kBug:
+      return 500;
   }
   return 500;
 }

@@ -1,15 +1,15 @@
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
-
-#include <nlohmann/json_fwd.hpp>
 
 #include "base/result.h"
 #include "net/http.h"
 #include "net/http_client.h"
 
-/// The form of answers and errors that every Tidewater HTTP API shares (docs/formats/storage-api.md).
+/// The form of answers and errors that every Tidewater HTTP API shares
+/// (docs/formats/storage-api.md).
 namespace tide::net {
 
 int http_status_of(Code code);

@@ -2,13 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/local/stream_protocol.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
-
-#include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstring>
 
@@ -93,7 +92,8 @@ class Call {
     reply.status = parser_.get().result_int();
     for (const auto& field : parser_.get()) {
       std::string name(field.name_string());
-      std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+      std::transform(name.begin(), name.end(), name.begin(),
+                     [](unsigned char c) { return std::tolower(c); });
       reply.headers[name] = std::string(field.value());
     }
     return reply;
@@ -117,14 +117,16 @@ class Call {
   Status check(const char* what) {
     if (!outcome_) return {};
     if (outcome_ == beast::error::timeout) {
-      return {Code::kUnavailable, fmt::format("{} {}: no answer within {} ms", what, call_.unix_socket,
-                                              call_.timeout.count())};
+      return {Code::kUnavailable, fmt::format("{} {}: no answer within {} ms", what,
+                                              call_.unix_socket, call_.timeout.count())};
     }
-    return {Code::kUnavailable, fmt::format("{} {}: {}", what, call_.unix_socket, outcome_.message())};
+    return {Code::kUnavailable,
+            fmt::format("{} {}: {}", what, call_.unix_socket, outcome_.message())};
   }
 
   const HttpCall& call_;
-  std::chrono::steady_clock::time_point deadline_ = std::chrono::steady_clock::now() + call_.timeout;
+  std::chrono::steady_clock::time_point deadline_ =
+      std::chrono::steady_clock::now() + call_.timeout;
   bool whole_call_ = true;
   asio::io_context io_{1};
   beast::basic_stream<asio::local::stream_protocol> stream_;

@@ -16,8 +16,8 @@ namespace tide::net {
 struct HttpCall {
   std::string unix_socket;
   std::string method = "GET";
-  std::string target;  ///< Path and query, percent-encoded.
-  std::string body;    ///< Sent as application/json if not empty.
+  std::string target;                         ///< Path and query, percent-encoded.
+  std::string body;                           ///< Sent as application/json if not empty.
   std::chrono::milliseconds timeout{30'000};  ///< For the whole call; for streams per piece.
 };
 
@@ -39,8 +39,8 @@ Result<HttpReply> http_call_stream(const HttpCall& call,
 /// A call whose body the caller draws: for answers of any size that another interface pulls from.
 class HttpStream {
  public:
-  /// Sends the call and reads the head of the answer. A status other than 2xx becomes the Status that
-  /// the server meant.
+  /// Sends the call and reads the head of the answer. A status other than 2xx becomes the Status
+  /// that the server meant.
   static Result<std::unique_ptr<HttpStream>> open(HttpCall call);
   ~HttpStream();
 

@@ -1,11 +1,12 @@
 #include "net/http_server.h"
 
+#include <fmt/format.h>
 #include <pthread.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <fmt/format.h>
-
+#include <algorithm>
+#include <atomic>
 #include <boost/asio/generic/stream_protocol.hpp>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
@@ -14,9 +15,6 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
-
-#include <algorithm>
-#include <atomic>
 #include <condition_variable>
 #include <deque>
 #include <mutex>
@@ -70,7 +68,8 @@ void parse_query(std::string_view text, std::map<std::string, std::string>& quer
 /// A fixed number of threads and a bounded queue of jobs.
 class HandlerPool {
  public:
-  HandlerPool(const std::string& name, int threads, size_t queue_limit) : queue_limit_(queue_limit) {
+  HandlerPool(const std::string& name, int threads, size_t queue_limit)
+      : queue_limit_(queue_limit) {
     for (int i = 0; i < threads; ++i) {
       threads_.emplace_back([this, name] {
         pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
@@ -224,8 +223,9 @@ class HttpServer::Impl::Session : public std::enable_shared_from_this<Session> {
     parser_->header_limit(static_cast<uint32_t>(server_.options_.header_bytes_max));
     parser_->body_limit(server_.options_.body_bytes_max);
     stream_.expires_after(server_.options_.idle_timeout);
-    http::async_read_header(stream_, buffer_, *parser_,
-                            [self = shared_from_this()](error_code error, size_t) { self->on_head(error); });
+    http::async_read_header(
+        stream_, buffer_, *parser_,
+        [self = shared_from_this()](error_code error, size_t) { self->on_head(error); });
   }
 
   void close() {
@@ -244,20 +244,23 @@ class HttpServer::Impl::Session : public std::enable_shared_from_this<Session> {
     if (beast::iequals(parser_->get()[http::field::expect], "100-continue")) {
       // Refuse what is too large before it is sent.
       auto length = parser_->content_length();
-      if (length && *length > server_.options_.body_bytes_max) return on_read_error(http::error::body_limit);
+      if (length && *length > server_.options_.body_bytes_max)
+        return on_read_error(http::error::body_limit);
       auto go_on = std::make_shared<http::response<http::empty_body>>(http::status::continue_, 11);
-      http::async_write(stream_, *go_on, [self = shared_from_this(), go_on](error_code failed, size_t) {
-        if (failed) return self->close();
-        self->read_body();
-      });
+      http::async_write(stream_, *go_on,
+                        [self = shared_from_this(), go_on](error_code failed, size_t) {
+                          if (failed) return self->close();
+                          self->read_body();
+                        });
       return;
     }
     read_body();
   }
 
   void read_body() {
-    http::async_read(stream_, buffer_, *parser_,
-                     [self = shared_from_this()](error_code error, size_t) { self->on_request(error); });
+    http::async_read(
+        stream_, buffer_, *parser_,
+        [self = shared_from_this()](error_code error, size_t) { self->on_request(error); });
   }
 
   void on_read_error(error_code error) {
@@ -299,7 +302,8 @@ class HttpServer::Impl::Session : public std::enable_shared_from_this<Session> {
     }
     for (const auto& field : message) {
       std::string name(field.name_string());
-      std::transform(name.begin(), name.end(), name.begin(), [](unsigned char c) { return std::tolower(c); });
+      std::transform(name.begin(), name.end(), name.begin(),
+                     [](unsigned char c) { return std::tolower(c); });
       request->headers[name] = std::string(field.value());
     }
     request->body = std::move(message.body());
@@ -329,10 +333,11 @@ class HttpServer::Impl::Session : public std::enable_shared_from_this<Session> {
     response->prepare_payload();
     if (head_only_) response->body().clear();  // Content-Length stays what GET would have had.
     stream_.expires_after(server_.options_.write_timeout);
-    http::async_write(stream_, *response, [self = shared_from_this(), response](error_code error, size_t) {
-      if (error || !self->keep_alive_) return self->close();
-      self->read();
-    });
+    http::async_write(stream_, *response,
+                      [self = shared_from_this(), response](error_code error, size_t) {
+                        if (error || !self->keep_alive_) return self->close();
+                        self->read();
+                      });
   }
 
   template <typename Response>
@@ -368,9 +373,8 @@ class HttpServer::Impl::ChunkWriter : public HttpBodyWriter {
     session_->fill_head(*response_, answer);
     response_->chunked(chunked_);
     serializer_.emplace(*response_);
-    return on_io_thread([this](auto done) {
-      http::async_write_header(session_->stream_, *serializer_, done);
-    });
+    return on_io_thread(
+        [this](auto done) { http::async_write_header(session_->stream_, *serializer_, done); });
   }
 
   Status write(std::string_view bytes) override {
@@ -382,15 +386,15 @@ class HttpServer::Impl::ChunkWriter : public HttpBodyWriter {
       });
     }
     return on_io_thread([this, bytes](auto done) {
-      asio::async_write(session_->stream_, http::make_chunk(asio::buffer(bytes.data(), bytes.size())), done);
+      asio::async_write(session_->stream_,
+                        http::make_chunk(asio::buffer(bytes.data(), bytes.size())), done);
     });
   }
 
   Status finish() {
     if (!chunked_ || session_->head_only_) return {};
-    return on_io_thread([this](auto done) {
-      asio::async_write(session_->stream_, http::make_chunk_last(), done);
-    });
+    return on_io_thread(
+        [this](auto done) { asio::async_write(session_->stream_, http::make_chunk_last(), done); });
   }
 
   bool stopping() const override { return session_->server_.stopping_; }
@@ -594,7 +598,8 @@ HttpServer::HttpServer(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 HttpServer::~HttpServer() { stop(std::chrono::milliseconds(1000)); }
 
-Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpServerOptions options, HttpRouter router) {
+Result<std::unique_ptr<HttpServer>> HttpServer::start(HttpServerOptions options,
+                                                      HttpRouter router) {
   auto impl = std::make_shared<Impl>(std::move(options), std::move(router));
   std::unique_ptr<HttpServer> server(new HttpServer(impl));
   TIDE_TRY(impl->listen());

@@ -34,19 +34,20 @@ class HttpRouter {
 };
 
 struct HttpServerOptions {
-  std::string name = "http";        ///< Names the threads.
-  std::string unix_socket;          ///< Path of a Unix socket to listen on; empty for none.
+  std::string name = "http";  ///< Names the threads.
+  std::string unix_socket;    ///< Path of a Unix socket to listen on; empty for none.
   mode_t unix_socket_mode = 0600;
   std::string host = "127.0.0.1";
-  int port = -1;                    ///< TCP port, 0 for any free one, -1 for none.
-  int threads = 8;                  ///< Handlers that run at the same time.
-  size_t queue_limit = 256;         ///< Requests waiting for a thread; more are answered 503.
-  size_t connection_limit = 1024;   ///< More are closed at once.
+  int port = -1;                   ///< TCP port, 0 for any free one, -1 for none.
+  int threads = 8;                 ///< Handlers that run at the same time.
+  size_t queue_limit = 256;        ///< Requests waiting for a thread; more are answered 503.
+  size_t connection_limit = 1024;  ///< More are closed at once.
   size_t header_bytes_max = 16 * 1024;
   size_t body_bytes_max = 4 * 1024 * 1024;
   std::chrono::milliseconds idle_timeout{60'000};   ///< Between and within requests being read.
   std::chrono::milliseconds write_timeout{60'000};  ///< For each piece of an answer.
-  /// Looks at every request before its route is sought; an answer ends the request. For access checks.
+  /// Looks at every request before its route is sought; an answer ends the request. For access
+  /// checks.
   std::function<std::optional<HttpResponse>(const HttpRequest&)> admit;
 };
 
@@ -54,8 +55,8 @@ struct HttpServerOptions {
 /// each with a deadline of its own). Keep-alive; one request at a time per connection.
 class HttpServer {
  public:
-  /// Listens, then serves until `stop()`. A stale Unix socket file is replaced. kExists if the port or
-  /// a live Unix socket is taken.
+  /// Listens, then serves until `stop()`. A stale Unix socket file is replaced. kExists if the port
+  /// or a live Unix socket is taken.
   static Result<std::unique_ptr<HttpServer>> start(HttpServerOptions options, HttpRouter router);
   /// Stops as `stop(1 s)` does.
   ~HttpServer();

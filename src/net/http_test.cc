@@ -38,7 +38,10 @@ class HttpTest : public ::testing::Test {
     server_ = std::move(started).value();
   }
   HttpCall call(std::string method, std::string target, std::string body = "") {
-    return {.unix_socket = socket_, .method = std::move(method), .target = std::move(target), .body = std::move(body)};
+    return {.unix_socket = socket_,
+            .method = std::move(method),
+            .target = std::move(target),
+            .body = std::move(body)};
   }
 
   std::string directory_;
@@ -72,7 +75,8 @@ TEST_F(HttpTest, RoutesByMethodAndPattern) {
 TEST_F(HttpTest, ErrorsComeBackAsTheStatusTheyWere) {
   HttpRouter router;
   router.add("GET", "/e", [](const HttpRequest&) {
-    return error_response(Status(Code::kStaleEpoch, "fenced").with_detail("by e5").with_hint("go away"));
+    return error_response(
+        Status(Code::kStaleEpoch, "fenced").with_detail("by e5").with_hint("go away"));
   });
   serve(std::move(router));
   auto got = json_call(call("GET", "/e"));
@@ -86,7 +90,8 @@ TEST_F(HttpTest, StreamsBodies) {
     HttpResponse response;
     response.content_type = "application/x-tar";
     response.stream = [](HttpBodyWriter& writer) -> Status {
-      for (int i = 0; i < 100; ++i) TIDE_TRY(writer.write(std::string(100'000, static_cast<char>('a' + i % 26))));
+      for (int i = 0; i < 100; ++i)
+        TIDE_TRY(writer.write(std::string(100'000, static_cast<char>('a' + i % 26))));
       return {};
     };
     return response;
@@ -118,9 +123,8 @@ TEST_F(HttpTest, StreamsBodies) {
   while (size_t got = (*drawn)->read(buffer).value()) total += got;
   EXPECT_EQ(total, 10'000'000u);
   EXPECT_EQ(HttpStream::open(call("GET", "/missing")).status().code(), Code::kNotFound);
-  auto refused = http_call_stream(call("GET", "/good"), [](std::string_view) {
-    return Status(Code::kNoSpace, "full");
-  });
+  auto refused = http_call_stream(call("GET", "/good"),
+                                  [](std::string_view) { return Status(Code::kNoSpace, "full"); });
   EXPECT_EQ(refused.status().code(), Code::kNoSpace);
 }
 

@@ -1,8 +1,8 @@
 #include "objectstore/object_store.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
+
+#include <algorithm>
 
 #include "objectstore/internal/local_store.h"
 #include "objectstore/internal/s3_store.h"
@@ -18,8 +18,11 @@ constexpr size_t kComponentBytesMax = 255;
 bool is_utf8(std::string_view text) {
   for (size_t i = 0; i < text.size();) {
     auto lead = static_cast<unsigned char>(text[i]);
-    size_t length = lead < 0x80 ? 1 : lead >= 0xC2 && lead < 0xE0 ? 2 : lead >= 0xE0 && lead < 0xF0 ? 3
-                  : lead >= 0xF0 && lead < 0xF5 ? 4 : 0;
+    size_t length = lead < 0x80                   ? 1
+                    : lead >= 0xC2 && lead < 0xE0 ? 2
+                    : lead >= 0xE0 && lead < 0xF0 ? 3
+                    : lead >= 0xF0 && lead < 0xF5 ? 4
+                                                  : 0;
     if (length == 0 || i + length > text.size()) return false;
     for (size_t j = 1; j < length; ++j) {
       if ((static_cast<unsigned char>(text[i + j]) & 0xC0) != 0x80) return false;
@@ -106,8 +109,7 @@ Status check_key(std::string_view key) {
   if (key.empty()) return invalid("is empty");
   if (key.size() > kKeyBytesMax) return invalid("is longer than 900 bytes");
   if (!is_utf8(key)) return invalid("is not UTF-8");
-  if (std::any_of(key.begin(), key.end(),
-                  [](unsigned char c) { return c < 0x20 || c == 0x7F; })) {
+  if (std::any_of(key.begin(), key.end(), [](unsigned char c) { return c < 0x20 || c == 0x7F; })) {
     return invalid("contains a control character");
   }
   for (size_t begin = 0; begin <= key.size();) {

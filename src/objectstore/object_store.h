@@ -29,11 +29,11 @@ struct ObjectStoreStats {
 /// A flat map from keys to immutable byte strings that outlives this machine.
 ///
 /// Keys are relative paths of UTF-8 text: components divided by '/', none empty, "." or "..", no
-/// control characters, at most 900 bytes together (see `check_key`). A key must not be a directory of
-/// another key ("a" beside "a/b"): a file system cannot hold both.
+/// control characters, at most 900 bytes together (see `check_key`). A key must not be a directory
+/// of another key ("a" beside "a/b"): a file system cannot hold both.
 ///
-/// When a call that writes returns success, the object is durable and complete, and every later read
-/// by anybody sees it. When it fails, the object is either absent (or as before) or complete.
+/// When a call that writes returns success, the object is durable and complete, and every later
+/// read by anybody sees it. When it fails, the object is either absent (or as before) or complete.
 /// Reads of whole objects are checked against the checksum taken when the object was written.
 ///
 /// Errors: kUnavailable (does not answer, after retries), kDenied (credentials), kNotFound (no such
@@ -47,19 +47,24 @@ class ObjectStore {
   virtual Status put(const std::string& key, BytesView bytes) = 0;
   /// The file must never change afterwards: a store on its file system may keep it by a hard link.
   virtual Status put_file(const std::string& key, const std::string& path) = 0;
-  /// True if written; false, and nothing changed, if the key exists already. Atomic among all writers.
+  /// True if written; false, and nothing changed, if the key exists already. Atomic among all
+  /// writers.
   virtual Result<bool> put_if_absent(const std::string& key, BytesView bytes) = 0;
 
   virtual Result<std::string> get(const std::string& key) = 0;
-  /// Downloads to a temporary file beside `path`, syncs it and renames it: `path` is whole or untouched.
+  /// Downloads to a temporary file beside `path`, syncs it and renames it: `path` is whole or
+  /// untouched.
   virtual Status get_to_file(const std::string& key, const std::string& path) = 0;
-  /// Bytes [offset, offset + size), fewer at the object's end; kOutOfRange if `offset` is beyond it.
+  /// Bytes [offset, offset + size), fewer at the object's end; kOutOfRange if `offset` is beyond
+  /// it.
   virtual Result<std::string> get_range(const std::string& key, uint64_t offset, uint64_t size) = 0;
-  /// Size, or nothing if there is no such object. A store that cannot be asked is an error, never nothing.
+  /// Size, or nothing if there is no such object. A store that cannot be asked is an error, never
+  /// nothing.
   virtual Result<std::optional<uint64_t>> head(const std::string& key) = 0;
   Result<bool> exists(const std::string& key);
 
-  /// All objects whose key begins with `prefix` (any text, not only whole components), sorted by key.
+  /// All objects whose key begins with `prefix` (any text, not only whole components), sorted by
+  /// key.
   virtual Result<std::vector<ObjectInfo>> list(const std::string& prefix) = 0;
   /// Removing what is not there is success.
   virtual Status remove(const std::string& key) = 0;
@@ -81,7 +86,8 @@ struct S3Credentials {
 struct Options {
   /// Empty fields are filled from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN.
   S3Credentials credentials;
-  /// Attempts of one request in all; the waits between them double from `retry_wait_ms` with jitter.
+  /// Attempts of one request in all; the waits between them double from `retry_wait_ms` with
+  /// jitter.
   int attempts = 6;
   int retry_wait_ms = 100;
   int retry_wait_ms_max = 5000;
@@ -98,12 +104,14 @@ struct Options {
 ///   file:///DIRECTORY
 ///   s3://BUCKET[/PREFIX][?endpoint=http://host:port&region=eu-central-1&conditional_put=on|off]
 ///
-/// The endpoint comes from the URL, else AWS_ENDPOINT_URL, else https://s3.REGION.amazonaws.com; the
-/// region from the URL, else AWS_REGION, else us-east-1. `conditional_put=off` is for servers without
-/// `If-None-Match: *`: put_if_absent then looks first and writes after, which two writers can race.
+/// The endpoint comes from the URL, else AWS_ENDPOINT_URL, else https://s3.REGION.amazonaws.com;
+/// the region from the URL, else AWS_REGION, else us-east-1. `conditional_put=off` is for servers
+/// without `If-None-Match: *`: put_if_absent then looks first and writes after, which two writers
+/// can race.
 Result<std::unique_ptr<ObjectStore>> open(const std::string& url, const Options& options = {});
 
-/// A view of the part of `store` under `prefix` (a key without trailing slash). `store` must outlive it.
+/// A view of the part of `store` under `prefix` (a key without trailing slash). `store` must
+/// outlive it.
 std::unique_ptr<ObjectStore> with_prefix(ObjectStore& store, std::string prefix);
 
 }  // namespace tide::objectstore

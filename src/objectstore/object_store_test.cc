@@ -1,6 +1,8 @@
 #include "objectstore/object_store.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
@@ -11,17 +13,14 @@
 #include <functional>
 #include <thread>
 
-#include <fmt/format.h>
-#include <gtest/gtest.h>
-
 #include "env/file.h"
 
 namespace tide::objectstore {
 namespace {
 
-#define ASSERT_OK(expression)                                   \
-  do {                                                          \
-    auto&& assert_ok_outcome = (expression);                     \
+#define ASSERT_OK(expression)                                          \
+  do {                                                                 \
+    auto&& assert_ok_outcome = (expression);                           \
     ASSERT_TRUE(assert_ok_outcome.ok()) << text_of(assert_ok_outcome); \
   } while (false)
 
@@ -39,7 +38,8 @@ Code code_of(const Result<T>& result) {
 class TemporaryDirectory {
  public:
   TemporaryDirectory() {
-    std::string pattern = (std::filesystem::temp_directory_path() / "tide-objectstore-XXXXXX").string();
+    std::string pattern =
+        (std::filesystem::temp_directory_path() / "tide-objectstore-XXXXXX").string();
     path_ = ::mkdtemp(pattern.data());
   }
   ~TemporaryDirectory() { env::remove_tree(path_).ignore("scratch"); }
@@ -56,7 +56,8 @@ class S3Server {
   /// Null with the reason in `why_not` where there is no node or the install is missing.
   static std::unique_ptr<S3Server> start(const std::string& directory, std::string& why_not) {
     std::string script = TIDE_TEST_S3_SERVER;
-    if (!env::exists(std::filesystem::path(script).parent_path().string() + "/node_modules/s3rver")) {
+    if (!env::exists(std::filesystem::path(script).parent_path().string() +
+                     "/node_modules/s3rver")) {
       why_not = "the S3 test server is not installed: run tests/s3/install.sh";
       return nullptr;
     }
@@ -70,7 +71,8 @@ class S3Server {
     if (pid == 0) {
       ::dup2(in[0], 0);
       ::dup2(out[1], 1);
-      ::execlp("node", "node", "--openssl-legacy-provider", script.c_str(), directory.c_str(), nullptr);
+      ::execlp("node", "node", "--openssl-legacy-provider", script.c_str(), directory.c_str(),
+               nullptr);
       ::_exit(127);
     }
     ::close(in[0]);
@@ -97,7 +99,8 @@ class S3Server {
     return fmt::format("s3://{}?endpoint={}", bucket_and_prefix, endpoint());
   }
   void control(const std::string& path_and_query) const {
-    std::string command = fmt::format("curl -s -o /dev/null -X POST '{}/-/{}'", endpoint(), path_and_query);
+    std::string command =
+        fmt::format("curl -s -o /dev/null -X POST '{}/-/{}'", endpoint(), path_and_query);
     ASSERT_EQ(std::system(command.c_str()), 0);
   }
 
@@ -178,8 +181,13 @@ TEST_P(ObjectStoreTest, RangesEndWithTheObject) {
 }
 
 TEST_P(ObjectStoreTest, OddKeysSurviveSigningAndListing) {
-  std::vector<std::string> keys = {"date=2024-01-01/a+b.parquet", "pl us+%2B%20/x=y&z?q#h", "ünï/日本/🦆",
-                                   "q\"uote'/(a)!*;:@$,", "tilde~/-_.", "<xml>&amp;", "a b  c"};
+  std::vector<std::string> keys = {"date=2024-01-01/a+b.parquet",
+                                   "pl us+%2B%20/x=y&z?q#h",
+                                   "ünï/日本/🦆",
+                                   "q\"uote'/(a)!*;:@$,",
+                                   "tilde~/-_.",
+                                   "<xml>&amp;",
+                                   "a b  c"};
   for (const std::string& key : keys) {
     Status put = store_->put(key, as_bytes(key));
     ASSERT_TRUE(put.ok()) << key << ": " << put.to_string();
@@ -198,8 +206,10 @@ TEST_P(ObjectStoreTest, OddKeysSurviveSigningAndListing) {
 }
 
 TEST_P(ObjectStoreTest, ListsByPrefixInOrder) {
-  for (const char* key : {"m/2", "m/1", "m/10", "mm/1", "n"}) ASSERT_OK(store_->put(key, as_bytes(key)));
-  EXPECT_EQ(store_->list("m/").value(), (std::vector<ObjectInfo>{{"m/1", 3}, {"m/10", 4}, {"m/2", 3}}));
+  for (const char* key : {"m/2", "m/1", "m/10", "mm/1", "n"})
+    ASSERT_OK(store_->put(key, as_bytes(key)));
+  EXPECT_EQ(store_->list("m/").value(),
+            (std::vector<ObjectInfo>{{"m/1", 3}, {"m/10", 4}, {"m/2", 3}}));
   EXPECT_EQ(store_->list("m/1").value().size(), 2U);
   EXPECT_EQ(store_->list("m").value().size(), 4U);
   EXPECT_TRUE(store_->list("x/y").value().empty());
@@ -271,9 +281,9 @@ TEST_P(ObjectStoreTest, PrefixedViewSeesOnlyItsPart) {
 TEST_P(ObjectStoreTest, RefusesBadKeys) {
   for (const std::string& key :
        {std::string(), std::string("/a"), std::string("a/"), std::string("a//b"), std::string("."),
-        std::string("a/../b"), std::string("..") , std::string("a\nb"), std::string("a\0b", 3),
-        std::string("\xff"), std::string("\xc0\xaf"), std::string("\xed\xa0\x80"), std::string(901, 'x'),
-        std::string(256, 'x'), std::string(".tide-unfinished/x")}) {
+        std::string("a/../b"), std::string(".."), std::string("a\nb"), std::string("a\0b", 3),
+        std::string("\xff"), std::string("\xc0\xaf"), std::string("\xed\xa0\x80"),
+        std::string(901, 'x'), std::string(256, 'x'), std::string(".tide-unfinished/x")}) {
     EXPECT_EQ(store_->put(key, {}).code(), Code::kInvalid) << key;
     EXPECT_EQ(code_of(store_->get(key)), Code::kInvalid) << key;
     EXPECT_EQ(store_->remove(key).code(), Code::kInvalid) << key;
@@ -294,7 +304,8 @@ TEST_F(LocalStoreTest, FullDiskIsNoSpaceAndLeavesNothing) {
     auto store = open("file://" + (directory_ / "small")).value();
     ASSERT_OK(store->put("old", as_bytes("kept")));
     EXPECT_EQ(store->put("old", as_bytes(std::string(1 << 20, 'x'))).code(), Code::kNoSpace);
-    EXPECT_EQ(code_of(store->put_if_absent("new", as_bytes(std::string(1 << 20, 'x')))), Code::kNoSpace);
+    EXPECT_EQ(code_of(store->put_if_absent("new", as_bytes(std::string(1 << 20, 'x')))),
+              Code::kNoSpace);
     EXPECT_EQ(store->get("old").value(), "kept");
     EXPECT_EQ(store->list("").value().size(), 1U);
     EXPECT_TRUE(env::list_directory(directory_ / "small/.tide-unfinished").value().empty());
@@ -364,7 +375,8 @@ TEST_F(S3StoreTest, SlowDownIsRetried) {
   EXPECT_EQ(status.code(), Code::kUnavailable);
   EXPECT_NE(status.message().find("SlowDown"), std::string::npos) << status.to_string();
   server_->control("faults?kind=slowdown&count=4");
-  EXPECT_EQ(code_of(store_->head("k")), Code::kUnavailable) << "unknown must never look like missing";
+  EXPECT_EQ(code_of(store_->head("k")), Code::kUnavailable)
+      << "unknown must never look like missing";
   server_->control("faults?kind=slowdown&count=0");
 }
 
@@ -439,7 +451,8 @@ TEST_F(S3StoreTest, OpeningSaysWhatIsWrong) {
   EXPECT_NE(no_bucket.status().message().find("other-bucket"), std::string::npos);
   EXPECT_FALSE(no_bucket.status().hint().empty());
 
-  Result<std::unique_ptr<ObjectStore>> nobody = open("s3://tide?endpoint=http://127.0.0.1:1", quick());
+  Result<std::unique_ptr<ObjectStore>> nobody =
+      open("s3://tide?endpoint=http://127.0.0.1:1", quick());
   EXPECT_EQ(code_of(nobody), Code::kUnavailable) << text_of(nobody);
   EXPECT_NE(nobody.status().message().find("127.0.0.1:1"), std::string::npos);
   EXPECT_FALSE(nobody.status().hint().empty());
@@ -452,7 +465,8 @@ TEST_F(S3StoreTest, EnvironmentGivesEndpointAndCredentials) {
   ::setenv("AWS_ACCESS_KEY_ID", "S3RVER", 1);
   ::setenv("AWS_SECRET_ACCESS_KEY", "S3RVER", 1);
   Result<std::unique_ptr<ObjectStore>> opened = open("s3://tide");
-  for (const char* name : {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}) ::unsetenv(name);
+  for (const char* name : {"AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"})
+    ::unsetenv(name);
   ASSERT_OK(opened);
   ASSERT_OK((*opened)->put("k", as_bytes("x")));
   EXPECT_EQ(code_of(open("s3://tide?endpoint=" + server_->endpoint())), Code::kDenied);

@@ -1,10 +1,10 @@
 #include "obs/log.h"
 
-#include <cstdlib>
-#include <string>
-
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
+
+#include <cstdlib>
+#include <string>
 
 namespace tide::obs {
 
@@ -20,10 +20,18 @@ void start_log(std::string_view role) {
 
 void log_line(Level level, std::string_view line) {
   switch (level) {
-    case Level::kDebug: spdlog::debug("{}", line); break;
-    case Level::kInfo: spdlog::info("{}", line); break;
-    case Level::kWarn: spdlog::warn("{}", line); break;
-    case Level::kError: spdlog::error("{}", line); break;
+    case Level::kDebug:
+      spdlog::debug("{}", line);
+      break;
+    case Level::kInfo:
+      spdlog::info("{}", line);
+      break;
+    case Level::kWarn:
+      spdlog::warn("{}", line);
+      break;
+    case Level::kError:
+      spdlog::error("{}", line);
+      break;
   }
 }
 

@@ -6,7 +6,8 @@
 
 namespace tide::obs {
 
-/// ERROR: a person must look. WARN: odd, and we went on. INFO: state changes. DEBUG: off in production.
+/// ERROR: a person must look. WARN: odd, and we went on. INFO: state changes. DEBUG: off in
+/// production.
 enum class Level { kDebug, kInfo, kWarn, kError };
 
 /// Sends this process's log to standard error with `role` in every line; TIDE_LOG=debug shows all.

@@ -17,12 +17,13 @@ constexpr uint32_t kReplicationStateMagic = 0x1257DADE;  // origin.c
 constexpr std::string_view kVersionFile = "15\n";
 
 constexpr const char* kDirectories[] = {
-    "base",         "global",      "pg_commit_ts",  "pg_dynshmem",          "pg_logical",
-    "pg_notify",    "pg_replslot", "pg_serial",     "pg_logical/mappings",  "pg_logical/snapshots",
-    "pg_snapshots", "pg_stat",     "pg_stat_tmp",   "pg_multixact",         "pg_multixact/members",
-    "pg_subtrans",  "pg_tblspc",   "pg_twophase",   "pg_multixact/offsets", "pg_xact"};
+    "base",         "global",      "pg_commit_ts", "pg_dynshmem",          "pg_logical",
+    "pg_notify",    "pg_replslot", "pg_serial",    "pg_logical/mappings",  "pg_logical/snapshots",
+    "pg_snapshots", "pg_stat",     "pg_stat_tmp",  "pg_multixact",         "pg_multixact/members",
+    "pg_subtrans",  "pg_tblspc",   "pg_twophase",  "pg_multixact/offsets", "pg_xact"};
 
-constexpr Slru kSlrus[] = {Slru::kClog, Slru::kMultixactOffsets, Slru::kMultixactMembers, Slru::kCommitTs};
+constexpr Slru kSlrus[] = {Slru::kClog, Slru::kMultixactOffsets, Slru::kMultixactMembers,
+                           Slru::kCommitTs};
 
 /// Where PostgreSQL keeps a database's files, relative to the data directory.
 std::string database_path(uint32_t spc, uint32_t db) {
@@ -109,7 +110,8 @@ class Backup {
       std::vector<PageTag> tags;
       for (uint32_t block = 0; block < *blocks; ++block) tags.push_back({rel, block});
       std::string content(tags.size() * kPageSize, '\0');
-      TIDE_TRY(store_.pages().read(timeline_, tags, at_, reinterpret_cast<std::byte*>(content.data())));
+      TIDE_TRY(
+          store_.pages().read(timeline_, tags, at_, reinterpret_cast<std::byte*>(content.data())));
       std::string path = fmt::format("{}/{}", database_path(rel.spc, rel.db), rel.rel);
       TIDE_TRY(tar_.file(path + "_init", content));
       return tar_.file(path, content);
@@ -147,16 +149,19 @@ class Backup {
 
 }  // namespace
 
-Result<pgformat::CheckPoint> start_checkpoint(const PageStore& store, TimelineId timeline, Lsn start) {
+Result<pgformat::CheckPoint> start_checkpoint(const PageStore& store, TimelineId timeline,
+                                              Lsn start) {
   pgformat::CheckPoint checkpoint = TIDE_TRY(store.checkpoint(timeline, start));
   checkpoint.redo = record_start(start).value();
   checkpoint.oldest_active_xid = 0;  // as in every shutdown checkpoint
   return checkpoint;
 }
 
-Result<pgformat::ControlFile> stored_control_file(const PageStore& store, TimelineId timeline, Lsn at) {
+Result<pgformat::ControlFile> stored_control_file(const PageStore& store, TimelineId timeline,
+                                                  Lsn at) {
   auto stored = TIDE_TRY(store.versions().newest(timeline, Kind::kControl, "", at));
-  if (!stored) return Status(Code::kCorrupt, fmt::format("{} has no control file at {}", timeline, at));
+  if (!stored)
+    return Status(Code::kCorrupt, fmt::format("{} has no control file at {}", timeline, at));
   return pgformat::parse_control_file(as_bytes(stored->value));
 }
 

@@ -1,9 +1,9 @@
 #include "pagestore/history_policy.h"
 
+#include <rocksdb/compaction_filter.h>
+
 #include <algorithm>
 #include <string>
-
-#include <rocksdb/compaction_filter.h>
 
 #include "base/bytes.h"
 #include "pagestore/keys.h"
@@ -26,13 +26,14 @@ bool is_versioned(Kind kind) {
 /// not see versions that lie in other files; that only makes it keep more.
 class HistoryFilter : public rocksdb::CompactionFilter {
  public:
-  explicit HistoryFilter(std::shared_ptr<const HistoryPolicy::Table> table) : table_(std::move(table)) {}
+  explicit HistoryFilter(std::shared_ptr<const HistoryPolicy::Table> table)
+      : table_(std::move(table)) {}
 
   const char* Name() const override { return "tide.history"; }
 
   /// Large values lie in blob files: most versions are decided without reading theirs.
-  Decision FilterBlobByKey(int /*level*/, const rocksdb::Slice& key_slice, std::string* /*new_value*/,
-                           std::string* /*skip_until*/) const override {
+  Decision FilterBlobByKey(int /*level*/, const rocksdb::Slice& key_slice,
+                           std::string* /*new_value*/, std::string* /*skip_until*/) const override {
     std::string_view key(key_slice.data(), key_slice.size());
     auto parts = split_key(key);
     if (!parts || !is_versioned(parts->kind)) return Decision::kKeep;
@@ -45,7 +46,8 @@ class HistoryFilter : public rocksdb::CompactionFilter {
   Decision FilterV2(int /*level*/, const rocksdb::Slice& key_slice, ValueType type,
                     const rocksdb::Slice& value, std::string* /*new_value*/,
                     std::string* /*skip_until*/) const override {
-    if (type != ValueType::kValue) return Decision::kKeep;  // blob indexes are decided with their value
+    if (type != ValueType::kValue)
+      return Decision::kKeep;  // blob indexes are decided with their value
     std::string_view key(key_slice.data(), key_slice.size());
     auto parts = split_key(key);
     if (!parts) return Decision::kKeep;
@@ -75,7 +77,8 @@ class HistoryFilter : public rocksdb::CompactionFilter {
 
 class HistoryFilterFactory : public rocksdb::CompactionFilterFactory {
  public:
-  explicit HistoryFilterFactory(std::shared_ptr<HistoryPolicy> policy) : policy_(std::move(policy)) {}
+  explicit HistoryFilterFactory(std::shared_ptr<HistoryPolicy> policy)
+      : policy_(std::move(policy)) {}
 
   const char* Name() const override { return "tide.history"; }
 
@@ -103,11 +106,13 @@ std::shared_ptr<const HistoryPolicy::Table> HistoryPolicy::table() const {
 
 bool HistoryPolicy::is_needed(const Timeline& timeline, Lsn begin, Lsn end) {
   if (end > timeline.cutoff) return true;
-  auto point = std::lower_bound(timeline.branch_points.begin(), timeline.branch_points.end(), begin);
+  auto point =
+      std::lower_bound(timeline.branch_points.begin(), timeline.branch_points.end(), begin);
   return point != timeline.branch_points.end() && *point < end;
 }
 
-std::shared_ptr<rocksdb::CompactionFilterFactory> make_history_filter(std::shared_ptr<HistoryPolicy> policy) {
+std::shared_ptr<rocksdb::CompactionFilterFactory> make_history_filter(
+    std::shared_ptr<HistoryPolicy> policy) {
   return std::make_shared<HistoryFilterFactory>(std::move(policy));
 }
 

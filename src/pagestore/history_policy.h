@@ -16,9 +16,9 @@ namespace tide::pagestore {
 
 /// Which versions somebody may still ask for.
 ///
-/// On a timeline, readers ask at LSNs above its cutoff and at the LSNs where its children branch off.
-/// A version at L, with the next newer base of the same thing at B, is visible in [L, B). It is needed
-/// if that range holds an LSN that may be asked for.
+/// On a timeline, readers ask at LSNs above its cutoff and at the LSNs where its children branch
+/// off. A version at L, with the next newer base of the same thing at B, is visible in [L, B). It
+/// is needed if that range holds an LSN that may be asked for.
 class HistoryPolicy {
  public:
   struct Timeline {
@@ -39,6 +39,7 @@ class HistoryPolicy {
 };
 
 /// Drops versions nobody may ask for, as part of compactions.
-std::shared_ptr<rocksdb::CompactionFilterFactory> make_history_filter(std::shared_ptr<HistoryPolicy> policy);
+std::shared_ptr<rocksdb::CompactionFilterFactory> make_history_filter(
+    std::shared_ptr<HistoryPolicy> policy);
 
 }  // namespace tide::pagestore

@@ -12,15 +12,15 @@
 
 namespace tide::pagestore {
 
-/// Counts how long each thing's chain of versions has grown since its last base, and names those that
-/// want a new image, so that no read ever has much to redo.
+/// Counts how long each thing's chain of versions has grown since its last base, and names those
+/// that want a new image, so that no read ever has much to redo.
 ///
-/// Counts are kept in memory only and forgotten when they become too many: a forgotten chain grows to
-/// twice the limit at worst for each time. Thread-safe.
+/// Counts are kept in memory only and forgotten when they become too many: a forgotten chain grows
+/// to twice the limit at worst for each time. Thread-safe.
 class ImageQueue {
  public:
-  /// A chain wants an image once it has this many versions or bytes. Our helper redoes about a million
-  /// records a second: 100 of them cost 0.1 ms.
+  /// A chain wants an image once it has this many versions or bytes. Our helper redoes about a
+  /// million records a second: 100 of them cost 0.1 ms.
   static constexpr uint32_t kVersionsMax = 100;
   static constexpr uint32_t kBytesMax = 32 * 1024;
 

@@ -1,9 +1,9 @@
 #include "pagestore/ingest.h"
 
+#include <rocksdb/write_batch.h>
+
 #include <algorithm>
 #include <map>
-
-#include <rocksdb/write_batch.h>
 
 #include "base/bytes.h"
 #include "pagestore/base_backup.h"
@@ -62,7 +62,8 @@ Status Ingest::apply(const pgformat::WalRecordView& view) {
   if (reads_the_store(record_)) TIDE_TRY(commit());
   Status effects = pgformat::decode_effects(record_, *this);
   if (!effects.ok()) {
-    return std::move(effects).with_context(fmt::format("ingest {} of {}", record_.describe(), timeline_));
+    return std::move(effects).with_context(
+        fmt::format("ingest {} of {}", record_.describe(), timeline_));
   }
   applied_ = record_.end();
   return {};
@@ -130,7 +131,8 @@ Status Ingest::extend_to(const PageTag& tag, bool makes_page) {
     batch_->writes.Put(version_key(Kind::kPage, timeline_, page_body(tag), lsn() - 1),
                        tagged(VersionTag::kZeros));
   }
-  if (tag.rel.fork == Fork::kInit && blocks == kNoRelation) put(Kind::kInitFork, rel_body(tag.rel), kPresent);
+  if (tag.rel.fork == Fork::kInit && blocks == kNoRelation)
+    put(Kind::kInitFork, rel_body(tag.rel), kPresent);
   set_size(tag.rel, tag.block + 1);
   return {};
 }
@@ -155,7 +157,8 @@ Status Ingest::page_image(const PageTag& tag, BytesView page) {
   return {};
 }
 
-Status Ingest::vm_clear(const PageTag& vm_page, std::span<const uint32_t> heap_blocks, uint8_t flags) {
+Status Ingest::vm_clear(const PageTag& vm_page, std::span<const uint32_t> heap_blocks,
+                        uint8_t flags) {
   uint32_t blocks = TIDE_TRY(size_of(vm_page.rel));
   if (blocks == kNoRelation || vm_page.block >= blocks) return {};
   std::string version = tagged(VersionTag::kVmClear);
@@ -174,8 +177,8 @@ Status Ingest::rel_create(const RelFork& fork) {
   return {};
 }
 
-Status Ingest::truncate_map(const RelFork& map, const pgformat::MapTruncation& truncation, char tail_tag,
-                            uint32_t heap_blocks) {
+Status Ingest::truncate_map(const RelFork& map, const pgformat::MapTruncation& truncation,
+                            char tail_tag, uint32_t heap_blocks) {
   uint32_t blocks = TIDE_TRY(size_of(map));
   if (blocks == kNoRelation) return {};
   if (truncation.has_tail && truncation.tail_block < blocks) {
@@ -220,18 +223,17 @@ Status Ingest::db_create(uint32_t spc, uint32_t db) {
 }
 
 Status Ingest::drop_relations_of(uint32_t spc, uint32_t db) {
-  return store_.versions().list(timeline_, Kind::kRelSize, database_body(spc, db), store_.ingested(timeline_),
-                                [&](std::string_view body, Lsn, std::string_view) {
-                                  return drop_fork(rel_of_body(body));
-                                });
+  return store_.versions().list(
+      timeline_, Kind::kRelSize, database_body(spc, db), store_.ingested(timeline_),
+      [&](std::string_view body, Lsn, std::string_view) { return drop_fork(rel_of_body(body)); });
 }
 
 Status Ingest::db_copy(uint32_t source_spc, uint32_t source_db, uint32_t spc, uint32_t db) {
   TIDE_TRY(drop_relations_of(spc, db));
   TIDE_TRY(db_create(spc, db));
   Lsn before = store_.ingested(timeline_);
-  auto map = TIDE_TRY(
-      store_.versions().newest(timeline_, Kind::kRelMap, database_body(source_spc, source_db), before));
+  auto map = TIDE_TRY(store_.versions().newest(timeline_, Kind::kRelMap,
+                                               database_body(source_spc, source_db), before));
   if (map) put(Kind::kRelMap, database_body(spc, db), map->value);
   return store_.versions().list(
       timeline_, Kind::kRelSize, database_body(source_spc, source_db), before,
@@ -248,7 +250,8 @@ Status Ingest::db_copy(uint32_t source_spc, uint32_t source_db, uint32_t spc, ui
           }
           TIDE_TRY(store_.pages().read(timeline_, tags, before, pages.data()));
           for (size_t i = 0; i < tags.size(); ++i) {
-            put(Kind::kPage, page_body({target, tags[i].block}), encode_image(pages.data() + i * kPageSize));
+            put(Kind::kPage, page_body({target, tags[i].block}),
+                encode_image(pages.data() + i * kPageSize));
           }
           TIDE_TRY(spill());
         }
@@ -290,7 +293,8 @@ Status Ingest::commit_time(int64_t unix_time_us, Lsn begin, Lsn /*end*/) {
   return {};
 }
 
-Status Ingest::commit_timestamps(std::span<const uint32_t> xids, pgformat::CommitTimestamp timestamp) {
+Status Ingest::commit_timestamps(std::span<const uint32_t> xids,
+                                 pgformat::CommitTimestamp timestamp) {
   if (!TIDE_TRY(tracks_commit_timestamps())) return {};
   for (const auto& [page, members] : by_page(xids, pgformat::commit_ts_page)) {
     std::string version = tagged(VersionTag::kCommitTimestamps);
@@ -356,10 +360,12 @@ Status Ingest::commit_ts_truncate(uint32_t cutoff_page, uint32_t oldest_xid) {
 }
 
 Status Ingest::multixact_create(const pgformat::MultixactCreate& create) {
-  const OffsetChange offsets[] = {{create.multi, create.offset}, {create.next_multi(), create.next_offset()}};
+  const OffsetChange offsets[] = {{create.multi, create.offset},
+                                  {create.next_multi(), create.next_offset()}};
   for (const auto& [page, changes] :
-       by_page(std::span<const OffsetChange>(offsets),
-               [](const OffsetChange& change) { return pgformat::multixact_offsets_page(change.multi); })) {
+       by_page(std::span<const OffsetChange>(offsets), [](const OffsetChange& change) {
+         return pgformat::multixact_offsets_page(change.multi);
+       })) {
     std::string version = tagged(VersionTag::kMultixactOffsets);
     for (const OffsetChange& change : changes) append(version, change);
     put_slru(Slru::kMultixactOffsets, page, version);
@@ -370,8 +376,9 @@ Status Ingest::multixact_create(const pgformat::MultixactCreate& create) {
     members.push_back({offset++, member.xid, member.status});
   }
   for (const auto& [page, changes] :
-       by_page(std::span<const MemberChange>(members),
-               [](const MemberChange& change) { return pgformat::multixact_members_page(change.offset); })) {
+       by_page(std::span<const MemberChange>(members), [](const MemberChange& change) {
+         return pgformat::multixact_members_page(change.offset);
+       })) {
     std::string version = tagged(VersionTag::kMultixactMembers);
     for (const MemberChange& change : changes) append(version, change);
     put_slru(Slru::kMultixactMembers, page, version);
@@ -380,11 +387,11 @@ Status Ingest::multixact_create(const pgformat::MultixactCreate& create) {
 }
 
 Status Ingest::multixact_zero_offsets_page(uint32_t page) {
-  // PostgreSQL 15.18 and later write the first entry of the next page with the last multixact of the page
-  // before, possibly ahead of this record.
-  auto version =
-      TIDE_TRY(store_.versions().newest(timeline_, Kind::kSlru, slru_body(Slru::kMultixactOffsets, page),
-                                        store_.ingested(timeline_)));
+  // PostgreSQL 15.18 and later write the first entry of the next page with the last multixact of
+  // the page before, possibly ahead of this record.
+  auto version = TIDE_TRY(store_.versions().newest(timeline_, Kind::kSlru,
+                                                   slru_body(Slru::kMultixactOffsets, page),
+                                                   store_.ingested(timeline_)));
   bool made_in_advance =
       version && version->value.front() == static_cast<char>(VersionTag::kMultixactOffsets);
   if (!made_in_advance) put_slru(Slru::kMultixactOffsets, page, tagged(VersionTag::kZeros));
@@ -405,7 +412,8 @@ Status Ingest::multixact_truncate(const pgformat::MultixactTruncate& truncate) {
     return truncate.removes_members_segment(page / pgformat::kSlruPagesPerSegment);
   }));
   return remove_slru_pages(Slru::kMultixactOffsets, [&](uint32_t page) {
-    return pgformat::slru_segment_is_removable(Slru::kMultixactOffsets, page, truncate.offsets_cutoff_page());
+    return pgformat::slru_segment_is_removable(Slru::kMultixactOffsets, page,
+                                               truncate.offsets_cutoff_page());
   });
 }
 
@@ -459,7 +467,8 @@ Status Ingest::running_xacts(const pgformat::RunningXacts& running) {
 }
 
 Status Ingest::parameter_change(const pgformat::ParameterChange& change) {
-  pgformat::ControlFile control = TIDE_TRY(stored_control_file(store_, timeline_, store_.ingested(timeline_)));
+  pgformat::ControlFile control =
+      TIDE_TRY(stored_control_file(store_, timeline_, store_.ingested(timeline_)));
   change.apply(&control);
   tracks_commit_timestamps_ = control.track_commit_timestamp != 0;
   put(Kind::kControl, "", control.serialize());
@@ -476,9 +485,10 @@ Status Ingest::replication_origin_set(uint16_t id, Lsn remote_lsn, bool force) {
     auto pending = origins_.find(id);
     uint64_t known = pending == origins_.end() ? 0 : pending->second;
     if (pending == origins_.end()) {
-      auto stored = TIDE_TRY(
-          store_.versions().newest(timeline_, Kind::kOrigin, number_body(id), store_.ingested(timeline_)));
-      if (stored && stored->value.size() == sizeof(uint64_t)) known = load<uint64_t>(stored->value.data());
+      auto stored = TIDE_TRY(store_.versions().newest(timeline_, Kind::kOrigin, number_body(id),
+                                                      store_.ingested(timeline_)));
+      if (stored && stored->value.size() == sizeof(uint64_t))
+        known = load<uint64_t>(stored->value.data());
     }
     if (known >= remote_lsn.value()) return {};
   }
@@ -495,8 +505,8 @@ Status Ingest::replication_origin_drop(uint16_t id) {
   return {};
 }
 
-// Effects without anything to store: messages are for consumers of the WAL, a restore point can be branched
-// at by its time, and a switch only moves the LSN.
+// Effects without anything to store: messages are for consumers of the WAL, a restore point can be
+// branched at by its time, and a switch only moves the LSN.
 Status Ingest::logical_message(const pgformat::LogicalMessage& /*message*/) { return {}; }
 Status Ingest::restore_point(std::string_view /*name*/, int64_t /*unix_time_us*/) { return {}; }
 Status Ingest::wal_switch() { return {}; }

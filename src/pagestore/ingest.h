@@ -19,9 +19,9 @@ namespace tide::pagestore {
 /// Turns a timeline's WAL records into versions. One thread.
 ///
 /// Effects gather in a batch until commit(); the batch ends at a record's end, and enters the store
-/// together with that LSN. A record with very many effects enters in parts, the LSN with the last one, so
-/// the store may hold versions above its ingested LSN: nothing here reads above that. After an error the
-/// object must be thrown away: a fresh one continues from what the store has.
+/// together with that LSN. A record with very many effects enters in parts, the LSN with the last
+/// one, so the store may hold versions above its ingested LSN: nothing here reads above that. After
+/// an error the object must be thrown away: a fresh one continues from what the store has.
 class Ingest : private pgformat::EffectSink {
  public:
   Ingest(PageStore& store, TimelineId timeline, ImageQueue& images);
@@ -38,7 +38,8 @@ class Ingest : private pgformat::EffectSink {
  private:
   Status page_record(const PageTag& tag, bool will_init) override;
   Status page_image(const PageTag& tag, BytesView page) override;
-  Status vm_clear(const PageTag& vm_page, std::span<const uint32_t> heap_blocks, uint8_t flags) override;
+  Status vm_clear(const PageTag& vm_page, std::span<const uint32_t> heap_blocks,
+                  uint8_t flags) override;
   Status rel_create(const RelFork& fork) override;
   Status rel_truncate(const RelFork& main, uint32_t blocks, uint32_t flags) override;
   Status rel_drop(std::span<const RelFork> relations) override;
@@ -48,7 +49,8 @@ class Ingest : private pgformat::EffectSink {
   Status relmap_update(uint32_t spc, uint32_t db, BytesView content) override;
   Status clog_status(std::span<const uint32_t> xids, pgformat::XidStatus status) override;
   Status commit_time(int64_t unix_time_us, Lsn begin, Lsn end) override;
-  Status commit_timestamps(std::span<const uint32_t> xids, pgformat::CommitTimestamp timestamp) override;
+  Status commit_timestamps(std::span<const uint32_t> xids,
+                           pgformat::CommitTimestamp timestamp) override;
   Status clog_zero_page(uint32_t page) override;
   Status clog_truncate(uint32_t cutoff_page, uint32_t oldest_xid, uint32_t oldest_xid_db) override;
   Status commit_ts_zero_page(uint32_t page) override;
@@ -98,7 +100,8 @@ class Ingest : private pgformat::EffectSink {
   std::unique_ptr<Batch> batch_;
   pgformat::WalRecord record_;
   Lsn applied_;
-  /// Sizes as of the last record applied, whether committed or not; kNoRelation for what is not there.
+  /// Sizes as of the last record applied, whether committed or not; kNoRelation for what is not
+  /// there.
   std::unordered_map<RelFork, uint32_t> sizes_;
   bool have_tracked_ = false;
   pgformat::CheckPoint tracked_;

@@ -46,7 +46,8 @@ class IngestTest : public testing::Test {
   }
   void start() {
     ingest_ = std::make_unique<Ingest>(*store_, kRootTimeline, images_);
-    reader_ = std::make_unique<pgformat::WalReader>(pgformat::WalReader::Options{.start = ingest_->applied()});
+    reader_ = std::make_unique<pgformat::WalReader>(
+        pgformat::WalReader::Options{.start = ingest_->applied()});
     fed_ = ingest_->applied() - kRootLsn;
   }
   /// Brings everything written so far in.
@@ -63,7 +64,8 @@ class IngestTest : public testing::Test {
   }
   std::string page(const PageTag& tag, Lsn at = Lsn::max()) {
     std::string out(kPageSize, 'x');
-    EXPECT_OK(store_->pages().read(kRootTimeline, {&tag, 1}, at, reinterpret_cast<std::byte*>(out.data())));
+    EXPECT_OK(store_->pages().read(kRootTimeline, {&tag, 1}, at,
+                                   reinterpret_cast<std::byte*>(out.data())));
     return out;
   }
   Lsn truncate(uint32_t blocks) {
@@ -117,8 +119,9 @@ TEST_F(IngestTest, NothingIsSeenBeforeTheCommitOfItsBatch) {
 }
 
 TEST_F(IngestTest, OldPagesOfATruncatedPartNeverShowAgain) {
-  // A map of two pages, the second with all bits set; the heap is cut to one map page and grows again. The first
-  // record that then sets a bit on map page 1 does not initialise it: PostgreSQL extends maps without WAL.
+  // A map of two pages, the second with all bits set; the heap is cut to one map page and grows
+  // again. The first record that then sets a bit on map page 1 does not initialise it: PostgreSQL
+  // extends maps without WAL.
   PageTag second{kMap, 1};
   std::string full(kPageSize, '\xFF');
   store<uint16_t>(full.data() + 14, 8192);
@@ -217,7 +220,8 @@ TEST_F(IngestTest, DropsAndCommitTimes) {
   std::byte clog[kPageSize];
   ASSERT_TRUE(*store_->pages().read_slru(kRootTimeline, {Slru::kClog, 0}, Lsn::max(), clog));
   EXPECT_EQ(pgformat::clog_status(clog, 2000), pgformat::XidStatus::kCommitted);
-  EXPECT_EQ(store_->checkpoint(kRootTimeline, Lsn::max())->next_xid, 2048U) << "rounded up, see tracked_checkpoint.h";
+  EXPECT_EQ(store_->checkpoint(kRootTimeline, Lsn::max())->next_xid, 2048U)
+      << "rounded up, see tracked_checkpoint.h";
 }
 
 TEST_F(IngestTest, CommitTimestampsBeginWithTheRecordThatTurnsThemOn) {
@@ -231,8 +235,8 @@ TEST_F(IngestTest, CommitTimestampsBeginWithTheRecordThatTurnsThemOn) {
   wal_->commit(1101, 946684800LL * 1000000 + 77);
   ASSERT_OK(ingest());  // all in one batch
   std::byte page[kPageSize];
-  ASSERT_TRUE(*store_->pages().read_slru(kRootTimeline, {Slru::kCommitTs, pgformat::commit_ts_page(1101)}, Lsn::max(),
-                                         page));
+  ASSERT_TRUE(*store_->pages().read_slru(
+      kRootTimeline, {Slru::kCommitTs, pgformat::commit_ts_page(1101)}, Lsn::max(), page));
   EXPECT_EQ(pgformat::commit_timestamp(page, 1101).time, 77);
   EXPECT_EQ(pgformat::commit_timestamp(page, 1100).time, 0);
 }
@@ -273,17 +277,20 @@ TEST_F(IngestTest, ABranchSeesItsParentAndGoesItsOwnWay) {
   EXPECT_EQ(*store_->rel_size(kRootTimeline, kRel, Lsn::max()), 10U);
   std::string out(kPageSize, 'x');
   PageTag tag{kRel, 5};
-  ASSERT_OK(store_->pages().read(TimelineId{2}, {&tag, 1}, Lsn::max(), reinterpret_cast<std::byte*>(out.data())));
+  ASSERT_OK(store_->pages().read(TimelineId{2}, {&tag, 1}, Lsn::max(),
+                                 reinterpret_cast<std::byte*>(out.data())));
   EXPECT_EQ(out.substr(100, 10), std::string(10, 'a'));
 }
 
-/// A real cluster: imported as template, its WAL ingested, and every page, SLRU and map compared with its files.
+/// A real cluster: imported as template, its WAL ingested, and every page, SLRU and map compared
+/// with its files.
 class RealClusterTest : public testing::Test {
  protected:
   void SetUp() override {
     if (!pgformat::postgres_is_installed()) GTEST_SKIP() << "no PostgreSQL";
-    ASSERT_TRUE(cluster_.init("wal_level=logical\nmax_prepared_transactions=5\ntrack_commit_timestamp=on\n"
-                              "full_page_writes=off\nmax_worker_processes=8\nautovacuum=off\n"));
+    ASSERT_TRUE(
+        cluster_.init("wal_level=logical\nmax_prepared_transactions=5\ntrack_commit_timestamp=on\n"
+                      "full_page_writes=off\nmax_worker_processes=8\nautovacuum=off\n"));
     // The parameters go to pg_control, and the template ends with a clean shutdown.
     ASSERT_TRUE(cluster_.start());
     ASSERT_TRUE(cluster_.stop());
@@ -309,7 +316,8 @@ class RealClusterTest : public testing::Test {
     ASSERT_TRUE(cluster_.sql("SELECT pg_switch_wal();"));  // to where the import ends
     ASSERT_TRUE(cluster_.sql(pgformat::kWorkload));
     ASSERT_TRUE(cluster_.sql(
-        "SELECT pg_relation_filepath(c.oid) || ' ' || coalesce(a.amname, 'sequence') FROM pg_class c LEFT JOIN pg_am a "
+        "SELECT pg_relation_filepath(c.oid) || ' ' || coalesce(a.amname, 'sequence') FROM pg_class "
+        "c LEFT JOIN pg_am a "
         "ON a.oid = c.relam WHERE c.relkind IN ('r','i','t','m','S') AND c.relpersistence = 'p';",
         &relations_));
     ASSERT_TRUE(cluster_.sql(kQuestion, &answer_));
@@ -321,7 +329,8 @@ class RealClusterTest : public testing::Test {
     pgformat::WalReader reader({.start = imported_.lsn});
     Ingest ingest(*store_, kRootTimeline, images_);
     for (; env::exists(cluster_.wal() + "/" + pgformat::segment_file_name(segment)); ++segment) {
-      reader.feed(as_bytes(env::read_file(cluster_.wal() + "/" + pgformat::segment_file_name(segment)).value()));
+      reader.feed(as_bytes(
+          env::read_file(cluster_.wal() + "/" + pgformat::segment_file_name(segment)).value()));
       while (true) {
         auto record = reader.next();
         if (!record.ok() || reader.ended() || !*record) break;
@@ -342,9 +351,11 @@ class RealClusterTest : public testing::Test {
     std::string out(size_t{**blocks} * kPageSize, '\0');
     for (uint32_t begin = 0; begin < **blocks; begin += 64) {
       std::vector<PageTag> tags;
-      for (uint32_t block = begin; block < std::min(**blocks, begin + 64); ++block) tags.push_back({rel, block});
-      EXPECT_OK(store_->pages().read(kRootTimeline, tags, end_,
-                                     reinterpret_cast<std::byte*>(out.data()) + size_t{begin} * kPageSize));
+      for (uint32_t block = begin; block < std::min(**blocks, begin + 64); ++block)
+        tags.push_back({rel, block});
+      EXPECT_OK(store_->pages().read(
+          kRootTimeline, tags, end_,
+          reinterpret_cast<std::byte*>(out.data()) + size_t{begin} * kPageSize));
     }
     return out;
   }
@@ -358,10 +369,13 @@ class RealClusterTest : public testing::Test {
   }
 
   static constexpr const char* kQuestion =
-      "SELECT count(*), sum(a), max(b) FROM t; SELECT count(*) FROM copied; SELECT count(*), sum(x) FROM frozen; "
-      "SELECT count(*) FROM pg_class; SELECT count(*) FROM t WHERE c @> ARRAY[3]; SELECT count(*) FROM m; "
+      "SELECT count(*), sum(a), max(b) FROM t; SELECT count(*) FROM copied; SELECT count(*), "
+      "sum(x) FROM frozen; "
+      "SELECT count(*) FROM pg_class; SELECT count(*) FROM t WHERE c @> ARRAY[3]; SELECT count(*) "
+      "FROM m; "
       "SELECT gid FROM pg_prepared_xacts; SELECT nextval('t_id_seq') > 200000; "
-      "SELECT datname FROM pg_database ORDER BY 1; SELECT count(pg_xact_commit_timestamp(xmin)) > 0 FROM frozen;";
+      "SELECT datname FROM pg_database ORDER BY 1; SELECT count(pg_xact_commit_timestamp(xmin)) > "
+      "0 FROM frozen;";
 
   pgformat::TestCluster cluster_;
   walstore::TestDirectory scratch_;
@@ -396,38 +410,44 @@ TEST_F(RealClusterTest, EveryPageIsTheClustersAndItStartsFromOurBackup) {
       std::string their_page = theirs.substr(block * kPageSize, kPageSize);
       if (block >= ours.size() / kPageSize) {
         // Extended without WAL: nothing may be on it.
-        EXPECT_LE(pgformat::page_lower(reinterpret_cast<std::byte*>(their_page.data())), 24) << path << " " << block;
+        EXPECT_LE(pgformat::page_lower(reinterpret_cast<std::byte*>(their_page.data())), 24)
+            << path << " " << block;
         continue;
       }
       std::string our_page = ours.substr(block * kPageSize, kPageSize);
       redo_oracle::mask_page(kind, block, reinterpret_cast<std::byte*>(their_page.data()));
       redo_oracle::mask_page(kind, block, reinterpret_cast<std::byte*>(our_page.data()));
       ++pages;
-      if (our_page != their_page && different++ < 5) ADD_FAILURE() << path << " " << kind_name << " block " << block;
+      if (our_page != their_page && different++ < 5)
+        ADD_FAILURE() << path << " " << kind_name << " block " << block;
     }
   }
   EXPECT_GT(pages, 1000U);
   EXPECT_EQ(different, 0U) << "of " << pages;
 
   // SLRUs byte by byte, as far as the cluster has them on disk.
-  for (Slru slru : {Slru::kClog, Slru::kMultixactOffsets, Slru::kMultixactMembers, Slru::kCommitTs}) {
+  for (Slru slru :
+       {Slru::kClog, Slru::kMultixactOffsets, Slru::kMultixactMembers, Slru::kCommitTs}) {
     std::string directory = cluster_.data() + "/" + std::string(pgformat::slru_directory(slru));
     const auto names = env::list_directory(directory);
     ASSERT_OK(names);
     for (const std::string& name : *names) {
       std::string content = env::read_file(directory + "/" + name).value();
-      uint32_t first = static_cast<uint32_t>(std::stoul(name, nullptr, 16)) * pgformat::kSlruPagesPerSegment;
+      uint32_t first =
+          static_cast<uint32_t>(std::stoul(name, nullptr, 16)) * pgformat::kSlruPagesPerSegment;
       for (uint32_t i = 0; i < content.size() / kPageSize; ++i) {
         std::string ours(kPageSize, '\0');
         auto exists = store_->pages().read_slru(kRootTimeline, {slru, first + i}, end_,
                                                 reinterpret_cast<std::byte*>(ours.data()));
         ASSERT_OK(exists);
-        EXPECT_EQ(ours, content.substr(i * kPageSize, kPageSize)) << directory << " page " << first + i;
+        EXPECT_EQ(ours, content.substr(i * kPageSize, kPageSize))
+            << directory << " page " << first + i;
       }
     }
   }
 
-  // Everything at once: stock PostgreSQL starts from our backup, with the relations as we have them.
+  // Everything at once: stock PostgreSQL starts from our backup, with the relations as we have
+  // them.
   std::string data = scratch_ / "restored";
   pgformat::StartRecord start;
   start.at = end_;
@@ -448,18 +468,22 @@ TEST_F(RealClusterTest, EveryPageIsTheClustersAndItStartsFromOurBackup) {
     tar_file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     return Status();
   });
-  ASSERT_OK(write_base_backup(*store_, kRootTimeline, end_, {segments.begin(), segments.end()}, tar));
+  ASSERT_OK(
+      write_base_backup(*store_, kRootTimeline, end_, {segments.begin(), segments.end()}, tar));
   tar_file.close();
   ASSERT_OK(env::make_directories(data));
   ASSERT_EQ(pgformat::run_as_postgres("tar -xf " + archive + " -C " + data), 0);
   ASSERT_OK(store_->versions().list(
-      kRootTimeline, Kind::kRelSize, "", end_, [&](std::string_view body, Lsn, std::string_view value) -> Status {
+      kRootTimeline, Kind::kRelSize, "", end_,
+      [&](std::string_view body, Lsn, std::string_view value) -> Status {
         RelFork rel = rel_of_body(body);
         if (load<uint32_t>(value.data()) == kNoRelation || rel.fork == Fork::kInit) return {};
         std::string suffix = rel.fork == Fork::kMain ? "" : fmt::format("_{}", fork_name(rel.fork));
         std::string directory = rel.spc == 1664 ? "global" : fmt::format("base/{}", rel.db);
-        if (!env::is_directory(data + "/" + directory)) return {Code::kBug, "no directory " + directory};
-        return env::write_file(fmt::format("{}/{}/{}{}", data, directory, rel.rel, suffix), pages_of(rel));
+        if (!env::is_directory(data + "/" + directory))
+          return {Code::kBug, "no directory " + directory};
+        return env::write_file(fmt::format("{}/{}/{}{}", data, directory, rel.rel, suffix),
+                               pages_of(rel));
       }));
   fs::copy_file(cluster_.data() + "/postgresql.conf", data + "/postgresql.conf");
   fs::copy_file(cluster_.data() + "/pg_hba.conf", data + "/pg_hba.conf");
@@ -470,8 +494,9 @@ TEST_F(RealClusterTest, EveryPageIsTheClustersAndItStartsFromOurBackup) {
   std::string answer;
   ASSERT_TRUE(cluster_.sql(kQuestion, &answer));
   EXPECT_EQ(answer, answer_);
-  ASSERT_TRUE(cluster_.sql("COMMIT PREPARED 'stays'; SELECT count(*) FROM on_commit; INSERT INTO t(a) VALUES (1); "
-                           "VACUUM t; CREATE EXTENSION IF NOT EXISTS plpgsql;"));
+  ASSERT_TRUE(cluster_.sql(
+      "COMMIT PREPARED 'stays'; SELECT count(*) FROM on_commit; INSERT INTO t(a) VALUES (1); "
+      "VACUUM t; CREATE EXTENSION IF NOT EXISTS plpgsql;"));
   ASSERT_TRUE(cluster_.stop());
 }
 
@@ -493,7 +518,8 @@ TEST_F(RealClusterTest, TemplateImportHasEveryFile) {
   auto control = stored_control_file(*store_, kRootTimeline, imported_.lsn);
   ASSERT_OK(control);
   EXPECT_EQ(control->system_id, imported_.system_id);
-  EXPECT_EQ(store_->checkpoint(kRootTimeline, imported_.lsn - 1).status().code(), Code::kOutOfRange);
+  EXPECT_EQ(store_->checkpoint(kRootTimeline, imported_.lsn - 1).status().code(),
+            Code::kOutOfRange);
   EXPECT_EQ(store_->durable(kRootTimeline), imported_.lsn);
 }
 

@@ -13,23 +13,24 @@ namespace tide::pagestore {
 
 /// What a stored key is about: the first byte of every key.
 ///
-/// Versioned kinds have keys  kind | timeline | body | ~LSN  (all big endian): versions of one thing lie
-/// together, newest first. The body is what the functions below build.
+/// Versioned kinds have keys  kind | timeline | body | ~LSN  (all big endian): versions of one
+/// thing lie together, newest first. The body is what the functions below build.
 enum class Kind : char {
-  kPage = 'p',       ///< body: rel fork + block       value: page_version.h
-  kRelSize = 's',    ///< body: rel fork               value: u32 blocks, or kNoRelation
-  kInitFork = 'u',   ///< body: rel fork               value: "1", or "" once dropped: unlogged relations
-  kDatabase = 'd',   ///< body: spc, db                value: "1", or "" once dropped
-  kRelMap = 'm',     ///< body: spc, db                value: pg_filenode.map
-  kSlru = 'l',       ///< body: slru, page             value: page_version.h
-  kTwoPhase = 'x',   ///< body: xid                    value: state file, or "" once finished
-  kOrigin = 'o',     ///< body: origin id              value: u64 remote LSN, or ""
-  kCheckpoint = 'c', ///< body: empty                  value: tracked_checkpoint.h
-  kControl = 'f',    ///< body: empty                  value: the 8,192 bytes of pg_control
-  kCommitTime = 't', ///< not versioned: microseconds since 1970 | LSN -> "": where a commit begins
-  kIngested = 'i',   ///< not versioned: timeline      value: u64: this and all below is in the store
-  kTimeline = 'M',   ///< not versioned: timeline      value: JSON of TimelineInfo; written durably
-  kMetadata = 'X',   ///< not versioned: name          value: a blob; written durably
+  kPage = 'p',     ///< body: rel fork + block       value: page_version.h
+  kRelSize = 's',  ///< body: rel fork               value: u32 blocks, or kNoRelation
+  kInitFork =
+      'u',  ///< body: rel fork               value: "1", or "" once dropped: unlogged relations
+  kDatabase = 'd',    ///< body: spc, db                value: "1", or "" once dropped
+  kRelMap = 'm',      ///< body: spc, db                value: pg_filenode.map
+  kSlru = 'l',        ///< body: slru, page             value: page_version.h
+  kTwoPhase = 'x',    ///< body: xid                    value: state file, or "" once finished
+  kOrigin = 'o',      ///< body: origin id              value: u64 remote LSN, or ""
+  kCheckpoint = 'c',  ///< body: empty                  value: tracked_checkpoint.h
+  kControl = 'f',     ///< body: empty                  value: the 8,192 bytes of pg_control
+  kCommitTime = 't',  ///< not versioned: microseconds since 1970 | LSN -> "": where a commit begins
+  kIngested = 'i',  ///< not versioned: timeline      value: u64: this and all below is in the store
+  kTimeline = 'M',  ///< not versioned: timeline      value: JSON of TimelineInfo; written durably
+  kMetadata = 'X',  ///< not versioned: name          value: a blob; written durably
 };
 
 inline constexpr uint32_t kNoRelation = UINT32_MAX;

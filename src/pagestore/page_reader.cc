@@ -25,7 +25,8 @@ bool extend_chain(Chain& chain, Lsn lsn, std::string_view value) {
 }
 
 bool has_records(const Chain& chain) {
-  return std::any_of(chain.begin(), chain.end(), [](const Step& step) { return is_record(step.value); });
+  return std::any_of(chain.begin(), chain.end(),
+                     [](const Step& step) { return is_record(step.value); });
 }
 
 /// Chains of images and our own changes only; `page` starts as zeros where there is no image.
@@ -45,7 +46,8 @@ Status apply_natively(std::span<const Step> steps, std::byte* page) {
 /// visibility-map page), so a run is redone, then changed natively, and so on.
 class MixedChain {
  public:
-  MixedChain(const PageTag& tag, const Chain& chain, std::byte* out) : tag_(tag), chain_(chain), out_(out) {}
+  MixedChain(const PageTag& tag, const Chain& chain, std::byte* out)
+      : tag_(tag), chain_(chain), out_(out) {}
 
   bool done() const { return next_ == chain_.size(); }
 
@@ -117,7 +119,8 @@ Status PageReader::read(TimelineId timeline, std::span<const PageTag> tags, Lsn 
     TIDE_TRY(redo_.apply(to_redo));
     for (redo::PageRequest& request : to_redo) {
       if (!request.status.ok()) {
-        return std::move(request.status).with_context(fmt::format("redo {} at {}", request.tag, at));
+        return std::move(request.status)
+            .with_context(fmt::format("redo {} at {}", request.tag, at));
       }
     }
     std::erase_if(mixed, [](const auto& chain) { return chain->done(); });
@@ -131,7 +134,8 @@ Result<bool> PageReader::read_slru(TimelineId timeline, SlruPage page, Lsn at, s
   TIDE_TRY(versions_.walk(
       timeline, Kind::kSlru, slru_body(page.slru, page.page), at,
       [&](Lsn lsn, std::string_view value) { return extend_chain(chain, lsn, value); }));
-  if (chain.empty() || chain.front().value.front() == static_cast<char>(VersionTag::kGone)) return false;
+  if (chain.empty() || chain.front().value.front() == static_cast<char>(VersionTag::kGone))
+    return false;
   if (chain_lsn != nullptr) *chain_lsn = chain.front().lsn;
   std::reverse(chain.begin(), chain.end());
   TIDE_TRY(apply_natively(chain, out));

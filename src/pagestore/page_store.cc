@@ -1,14 +1,14 @@
 #include "pagestore/page_store.h"
 
-#include <algorithm>
-#include <chrono>
-
 #include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/env.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/table.h>
+
+#include <algorithm>
+#include <chrono>
 
 #include "base/bytes.h"
 #include "env/file.h"
@@ -75,9 +75,10 @@ rocksdb::Options database_options(const Options& options, std::shared_ptr<Histor
 
 std::string plain_key(Kind kind, TimelineId id) { return version_prefix(kind, id, ""); }
 
-constexpr Kind kTimelineKinds[] = {
-    Kind::kPage,     Kind::kRelSize, Kind::kInitFork, Kind::kDatabase, Kind::kRelMap,     Kind::kSlru,
-    Kind::kTwoPhase, Kind::kOrigin,  Kind::kCheckpoint, Kind::kControl,  Kind::kCommitTime, Kind::kIngested};
+constexpr Kind kTimelineKinds[] = {Kind::kPage,     Kind::kRelSize,    Kind::kInitFork,
+                                   Kind::kDatabase, Kind::kRelMap,     Kind::kSlru,
+                                   Kind::kTwoPhase, Kind::kOrigin,     Kind::kCheckpoint,
+                                   Kind::kControl,  Kind::kCommitTime, Kind::kIngested};
 
 std::string commit_time_prefix(TimelineId id, int64_t time_us) {
   std::string key = plain_key(Kind::kCommitTime, id);
@@ -87,8 +88,9 @@ std::string commit_time_prefix(TimelineId id, int64_t time_us) {
 
 }  // namespace
 
-PageStore::PageStore(Options options, std::unique_ptr<rocksdb::Env> env, std::unique_ptr<rocksdb::DB> db,
-                     std::shared_ptr<HistoryPolicy> policy, redo::RedoPool& redo)
+PageStore::PageStore(Options options, std::unique_ptr<rocksdb::Env> env,
+                     std::unique_ptr<rocksdb::DB> db, std::shared_ptr<HistoryPolicy> policy,
+                     redo::RedoPool& redo)
     : options_(std::move(options)),
       policy_(std::move(policy)),
       env_(std::move(env)),
@@ -113,10 +115,13 @@ Result<std::unique_ptr<PageStore>> PageStore::open(Options options, redo::RedoPo
   if (!opened.ok()) {
     return status_of(opened, "open")
         .with_detail(fmt::format("The page store's directory is {}.", options.directory))
-        .with_hint("`tide fsck` checks the files; with an object store a fresh data directory opens the last upload.");
+        .with_hint(
+            "`tide fsck` checks the files; with an object store a fresh data directory opens the "
+            "last upload.");
   }
   std::unique_ptr<rocksdb::DB> db(raw);
-  TIDE_TRY(status_of(db->SetDBOptions({{"max_open_files", std::to_string(kOpenFilesMax)}}), "set options"));
+  TIDE_TRY(status_of(db->SetDBOptions({{"max_open_files", std::to_string(kOpenFilesMax)}}),
+                     "set options"));
   std::unique_ptr<PageStore> store(
       new PageStore(std::move(options), std::move(env), std::move(db), std::move(policy), redo));
   TIDE_TRY(store->load_timelines());
@@ -128,13 +133,15 @@ Status PageStore::load_timelines() {
   options.total_order_seek = true;
   std::unique_ptr<rocksdb::Iterator> iterator(db_->NewIterator(options));
   const std::string kind(1, static_cast<char>(Kind::kTimeline));
-  for (iterator->Seek(kind); iterator->Valid() && iterator->key().starts_with(kind); iterator->Next()) {
+  for (iterator->Seek(kind); iterator->Valid() && iterator->key().starts_with(kind);
+       iterator->Next()) {
     TimelineInfo info = TIDE_TRY(TimelineInfo::from_json(iterator->value().ToStringView()));
     std::string ingested;
     rocksdb::Status read =
         db_->Get(rocksdb::ReadOptions(), plain_key(Kind::kIngested, info.id), &ingested);
     Lsn lsn = info.branch_lsn;
-    if (read.ok() && ingested.size() == sizeof(uint64_t)) lsn = Lsn(load<uint64_t>(ingested.data()));
+    if (read.ok() && ingested.size() == sizeof(uint64_t))
+      lsn = Lsn(load<uint64_t>(ingested.data()));
     if (!read.ok() && !read.IsNotFound()) return status_of(read, "read ingested LSN");
     tree_.put(info);
     progress_[info.id] = {lsn, lsn};
@@ -155,7 +162,8 @@ Status PageStore::add_timeline(const TimelineInfo& info) {
     if (!parent) return {Code::kNotFound, fmt::format("no timeline {}", *info.parent)};
     Lsn oldest = std::max(history_cutoff(*info.parent), parent->branch_lsn);
     if (info.branch_lsn < oldest) {
-      return Status(Code::kOutOfRange, fmt::format("no history of {} at {}", *info.parent, info.branch_lsn))
+      return Status(Code::kOutOfRange,
+                    fmt::format("no history of {} at {}", *info.parent, info.branch_lsn))
           .with_detail(fmt::format("History is kept from {} on.", oldest));
     }
   }
@@ -218,7 +226,8 @@ Status PageStore::wait_for(TimelineId id, Lsn lsn, int timeout_ms) const {
   }
   if (!progressed_.wait_for(lock, std::chrono::milliseconds(timeout_ms), reached)) {
     auto found = progress_.find(id);
-    return {Code::kRetry, fmt::format("{} is ingested up to {}, wanted {}", id, found->second.ingested, lsn)};
+    return {Code::kRetry,
+            fmt::format("{} is ingested up to {}, wanted {}", id, found->second.ingested, lsn)};
   }
   if (!progress_.contains(id)) return {Code::kNotFound, fmt::format("no timeline {}", id)};
   return {};
@@ -259,7 +268,8 @@ Status PageStore::put_image(Kind kind, TimelineId id, std::string_view body, Lsn
                    "write image");
 }
 
-Result<std::optional<uint32_t>> PageStore::rel_size(TimelineId id, const RelFork& rel, Lsn at) const {
+Result<std::optional<uint32_t>> PageStore::rel_size(TimelineId id, const RelFork& rel,
+                                                    Lsn at) const {
   auto version = TIDE_TRY(versions_.newest(id, Kind::kRelSize, rel_body(rel), at));
   if (!version || version->value.size() != sizeof(uint32_t)) return std::optional<uint32_t>();
   uint32_t blocks = load<uint32_t>(version->value.data());
@@ -269,11 +279,12 @@ Result<std::optional<uint32_t>> PageStore::rel_size(TimelineId id, const RelFork
 
 Result<uint64_t> PageStore::sum_of_sizes(TimelineId id, std::string_view prefix, Lsn at) const {
   uint64_t blocks = 0;
-  TIDE_TRY(versions_.list(id, Kind::kRelSize, prefix, at, [&](std::string_view, Lsn, std::string_view value) {
-    uint32_t size = load<uint32_t>(value.data());
-    if (size != kNoRelation) blocks += size;
-    return Status();
-  }));
+  TIDE_TRY(versions_.list(id, Kind::kRelSize, prefix, at,
+                          [&](std::string_view, Lsn, std::string_view value) {
+                            uint32_t size = load<uint32_t>(value.data());
+                            if (size != kNoRelation) blocks += size;
+                            return Status();
+                          }));
   return blocks * kPageSize;
 }
 
@@ -282,7 +293,9 @@ Result<uint64_t> PageStore::database_bytes(TimelineId id, uint32_t db, Lsn at) c
   return sum_of_sizes(id, database_body(kDefaultTablespace, db), at);
 }
 
-Result<uint64_t> PageStore::total_bytes(TimelineId id, Lsn at) const { return sum_of_sizes(id, "", at); }
+Result<uint64_t> PageStore::total_bytes(TimelineId id, Lsn at) const {
+  return sum_of_sizes(id, "", at);
+}
 
 Result<pgformat::CheckPoint> PageStore::checkpoint(TimelineId id, Lsn at) const {
   auto version = TIDE_TRY(versions_.newest(id, Kind::kCheckpoint, "", at));
@@ -314,8 +327,8 @@ Result<PageStore::TimePoint> PageStore::lsn_for_time(TimelineId id, int64_t time
     if (earliest == Lsn::max()) continue;
     bool root = i == 0;
     auto info = tree_.find(level.timeline);
-    bool too_old = earliest < history_cutoff(level.timeline) ||
-                   (root && info && time_us < info->created_us);
+    bool too_old =
+        earliest < history_cutoff(level.timeline) || (root && info && time_us < info->created_us);
     return TimePoint{earliest, too_old ? TimePoint::kBeforeHistory : TimePoint::kExact};
   }
   return TimePoint{ingested(id), TimePoint::kAfterEnd};
@@ -336,7 +349,8 @@ Status PageStore::flush() {
   std::lock_guard lock(mutex_);
   for (const auto& [id, progress] : before) {
     auto found = progress_.find(id);
-    if (found != progress_.end()) found->second.durable = std::max(found->second.durable, progress.ingested);
+    if (found != progress_.end())
+      found->second.durable = std::max(found->second.durable, progress.ingested);
   }
   return {};
 }
@@ -420,7 +434,8 @@ uint64_t PageStore::own_bytes(TimelineId id) const {
     options.include_files = true;
     options.include_memtables = true;
     uint64_t size = 0;
-    if (db_->GetApproximateSizes(options, db_->DefaultColumnFamily(), &range, 1, &size).ok()) total += size;
+    if (db_->GetApproximateSizes(options, db_->DefaultColumnFamily(), &range, 1, &size).ok())
+      total += size;
   }
   return total;
 }

@@ -14,9 +14,9 @@
 #include "base/lsn.h"
 #include "base/page_tag.h"
 #include "base/result.h"
-#include "pagestore/tracked_checkpoint.h"
 #include "pagestore/page_reader.h"
 #include "pagestore/timeline_tree.h"
+#include "pagestore/tracked_checkpoint.h"
 #include "pagestore/versions.h"
 
 namespace rocksdb {
@@ -41,16 +41,16 @@ struct Options {
 
 /// Every page of every branch of one project, at every LSN of the history window.
 ///
-/// One RocksDB database without a write-ahead log of its own: what is ingested from PostgreSQL's WAL
-/// comes back from there. One column family, so that a flush keeps a record's effects and the LSN
-/// up to which records are in together. Thread-safe; per timeline one ingesting thread.
+/// One RocksDB database without a write-ahead log of its own: what is ingested from PostgreSQL's
+/// WAL comes back from there. One column family, so that a flush keeps a record's effects and the
+/// LSN up to which records are in together. Thread-safe; per timeline one ingesting thread.
 class PageStore {
  public:
   static Result<std::unique_ptr<PageStore>> open(Options options, redo::RedoPool& redo);
   ~PageStore();
 
-  /// Adds a timeline, durably. Adding it again with the same parent and LSN is fine; kExists otherwise,
-  /// kOutOfRange where the parent has no history (any more) at `branch_lsn`.
+  /// Adds a timeline, durably. Adding it again with the same parent and LSN is fine; kExists
+  /// otherwise, kOutOfRange where the parent has no history (any more) at `branch_lsn`.
   Status add_timeline(const TimelineInfo& info);
   /// Removes a timeline and its versions, durably; kConflict while it has children.
   Status remove_timeline(TimelineId id);
@@ -71,11 +71,13 @@ class PageStore {
 
   /// Enters all effects of the records up to `end` at once.
   Status write(TimelineId id, rocksdb::WriteBatch& batch, Lsn end);
-  /// Enters versions above the ingested LSN, which stays; write() of the record they belong to follows. Until
-  /// then nobody may read above the ingested LSN; after a crash they are written again, the same.
+  /// Enters versions above the ingested LSN, which stays; write() of the record they belong to
+  /// follows. Until then nobody may read above the ingested LSN; after a crash they are written
+  /// again, the same.
   Status write_ahead(rocksdb::WriteBatch& batch);
   /// Stores `image` as the version of `body` at `lsn`, in the place of the version that led to it.
-  Status put_image(Kind kind, TimelineId id, std::string_view body, Lsn lsn, std::string_view image);
+  Status put_image(Kind kind, TimelineId id, std::string_view body, Lsn lsn,
+                   std::string_view image);
 
   /// Blocks of a relation fork; nothing if it does not exist at `at`.
   Result<std::optional<uint32_t>> rel_size(TimelineId id, const RelFork& rel, Lsn at) const;
@@ -86,7 +88,8 @@ class PageStore {
   /// What a checkpoint at `at` would say; kOutOfRange where the timeline has no state.
   Result<pgformat::CheckPoint> checkpoint(TimelineId id, Lsn at) const;
 
-  /// Where the first commit after `time_us` begins: the state at that LSN is the state at that time.
+  /// Where the first commit after `time_us` begins: the state at that LSN is the state at that
+  /// time.
   struct TimePoint {
     Lsn lsn;
     enum Kind { kExact, kBeforeHistory, kAfterEnd } kind;
@@ -98,8 +101,8 @@ class PageStore {
   /// Makes everything ingested so far durable. Long: seconds.
   Status flush();
 
-  /// History below is no longer promised (branches keep what they need). Not above what is durable: after a
-  /// crash that is all there is.
+  /// History below is no longer promised (branches keep what they need). Not above what is durable:
+  /// after a crash that is all there is.
   Status set_history_cutoff(TimelineId id, Lsn cutoff);
   Lsn history_cutoff(TimelineId id) const;
 

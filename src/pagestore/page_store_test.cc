@@ -2,11 +2,10 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <rocksdb/db.h>
 
 #include <random>
 #include <thread>
-
-#include <rocksdb/db.h>
 
 #include "pagestore/history_policy.h"
 #include "pagestore/internal/test_store.h"
@@ -15,7 +14,8 @@ namespace tide::pagestore {
 namespace {
 
 using testing::ElementsAre;
-[[maybe_unused]] const auto* const kEnvironment = testing::AddGlobalTestEnvironment(new UnprivilegedEnvironment);
+[[maybe_unused]] const auto* const kEnvironment =
+    testing::AddGlobalTestEnvironment(new UnprivilegedEnvironment);
 
 constexpr RelFork kRel{1663, 5, 1000, Fork::kMain};
 
@@ -63,15 +63,17 @@ TEST(TimelineTreeTest, JsonComesBackAndDamageIsCorrupt) {
   ASSERT_OK(read);
   EXPECT_EQ(read->to_json(), info.to_json());
   EXPECT_EQ(read->parent, TimelineId{3});
-  for (const char* bad : {"", "{}", "[1]", R"({"id":"x","branch_lsn":"0/1"})", R"({"id":1,"branch_lsn":5})",
-                          R"({"id":1,"branch_lsn":"zz"})", R"({"id":1,"branch_lsn":"0/1","parent":"p"})"}) {
+  for (const char* bad :
+       {"", "{}", "[1]", R"({"id":"x","branch_lsn":"0/1"})", R"({"id":1,"branch_lsn":5})",
+        R"({"id":1,"branch_lsn":"zz"})", R"({"id":1,"branch_lsn":"0/1","parent":"p"})"}) {
     EXPECT_EQ(TimelineInfo::from_json(bad).status().code() == Code::kOk, false) << bad;
   }
 }
 
 class VersionsTest : public testing::Test {
  protected:
-  /// Root with versions at +10, +20, +30; 2 branches at +20 with its own at +25; 3 branches from 2 at +40 with +50.
+  /// Root with versions at +10, +20, +30; 2 branches at +20 with its own at +25; 3 branches from 2
+  /// at +40 with +50.
   void SetUp() override {
     store_.add_root();
     put(1, 10, "1@10");
@@ -88,7 +90,9 @@ class VersionsTest : public testing::Test {
   void put(uint32_t id, uint64_t at, const std::string& value, const std::string& body = "thing") {
     store_.write(TimelineId{id}, kRootLsn + at, {{Kind::kRelMap, body, kRootLsn + at, value}});
   }
-  std::string newest(uint32_t id, uint64_t at) { return store_.newest(id, Kind::kRelMap, "thing", kRootLsn + at); }
+  std::string newest(uint32_t id, uint64_t at) {
+    return store_.newest(id, Kind::kRelMap, "thing", kRootLsn + at);
+  }
 
   TestStore store_;
 };
@@ -110,10 +114,11 @@ TEST_F(VersionsTest, ReadsFallThroughAtTheBranchPoints) {
 
 TEST_F(VersionsTest, WalkSeesTheWholeChainNewestFirst) {
   std::vector<std::string> seen;
-  ASSERT_OK(store_->versions().walk(TimelineId{3}, Kind::kRelMap, "thing", Lsn::max(), [&](Lsn, std::string_view v) {
-    seen.emplace_back(v);
-    return true;
-  }));
+  ASSERT_OK(store_->versions().walk(TimelineId{3}, Kind::kRelMap, "thing", Lsn::max(),
+                                    [&](Lsn, std::string_view v) {
+                                      seen.emplace_back(v);
+                                      return true;
+                                    }));
   EXPECT_THAT(seen, ElementsAre("3@50", "2@25", "1@20", "1@10"));
 }
 
@@ -144,7 +149,8 @@ TEST_F(VersionsTest, ListGivesEachThingOnceWithTombstones) {
     std::vector<std::string> seen;
     EXPECT_OK(store_->versions().list(TimelineId{id}, Kind::kRelMap, prefix, kRootLsn + at,
                                       [&](std::string_view body, Lsn lsn, std::string_view value) {
-                                        seen.push_back(fmt::format("{}={}@{}", body, value, lsn - kRootLsn));
+                                        seen.push_back(
+                                            fmt::format("{}={}@{}", body, value, lsn - kRootLsn));
                                         return Status();
                                       }));
     return seen;
@@ -154,11 +160,12 @@ TEST_F(VersionsTest, ListGivesEachThingOnceWithTombstones) {
   EXPECT_THAT(list(3, "prefix/b", 90), ElementsAre("prefix/b=y@55"));
   EXPECT_THAT(list(2, "", 90), ElementsAre("thing=@46"));
   EXPECT_THAT(list(1, "", 90), ElementsAre("on the parent only=late@36", "thing=1@30@30"));
-  EXPECT_EQ(store_->versions()
-                .list(TimelineId{3}, Kind::kRelMap, "", kRootLsn + 90,
-                      [](std::string_view, Lsn, std::string_view) { return Status(Code::kIo, "stop"); })
-                .code(),
-            Code::kIo);
+  EXPECT_EQ(
+      store_->versions()
+          .list(TimelineId{3}, Kind::kRelMap, "", kRootLsn + 90,
+                [](std::string_view, Lsn, std::string_view) { return Status(Code::kIo, "stop"); })
+          .code(),
+      Code::kIo);
 }
 
 class PageStoreTest : public testing::Test {
@@ -203,12 +210,14 @@ TEST_F(PageStoreTest, RemovalWakesThoseWhoWait) {
 }
 
 TEST_F(PageStoreTest, OnlyWhatWasFlushedIsDurable) {
-  store_.write(kRootTimeline, kRootLsn + 100, {{Kind::kRelSize, rel_body(kRel), kRootLsn + 100, size_value(3)}});
+  store_.write(kRootTimeline, kRootLsn + 100,
+               {{Kind::kRelSize, rel_body(kRel), kRootLsn + 100, size_value(3)}});
   EXPECT_EQ(store_->ingested(kRootTimeline), kRootLsn + 100);
   EXPECT_EQ(store_->durable(kRootTimeline), kRootLsn);
   ASSERT_OK(store_->flush());
   EXPECT_EQ(store_->durable(kRootTimeline), kRootLsn + 100);
-  store_.write(kRootTimeline, kRootLsn + 200, {{Kind::kRelSize, rel_body(kRel), kRootLsn + 200, size_value(9)}});
+  store_.write(kRootTimeline, kRootLsn + 200,
+               {{Kind::kRelSize, rel_body(kRel), kRootLsn + 200, size_value(9)}});
   store_.reopen_as_killed();
   EXPECT_EQ(store_->ingested(kRootTimeline), kRootLsn + 100) << "LSN and effects go together";
   EXPECT_EQ(store_->durable(kRootTimeline), kRootLsn + 100);
@@ -234,14 +243,17 @@ TEST_F(PageStoreTest, EffectsAndTheirLsnAreNeverTornWhateverIsFlushed) {
     auto size = store_->rel_size(kRootTimeline, kRel, Lsn::max());
     ASSERT_OK(size);
     EXPECT_EQ(size->value_or(0), i);
-    EXPECT_EQ(store_.newest(1, Kind::kPage, page_body({kRel, static_cast<uint32_t>(i + 1)}), Lsn::max()), "-");
+    EXPECT_EQ(
+        store_.newest(1, Kind::kPage, page_body({kRel, static_cast<uint32_t>(i + 1)}), Lsn::max()),
+        "-");
   }
   EXPECT_GT(i, 0U);
 }
 
 TEST_F(PageStoreTest, WhatIsWrittenAheadIsSeenWithItsRecordOnly) {
   rocksdb::WriteBatch batch;
-  batch.Put(version_key(Kind::kRelSize, kRootTimeline, rel_body(kRel), kRootLsn + 80), size_value(5));
+  batch.Put(version_key(Kind::kRelSize, kRootTimeline, rel_body(kRel), kRootLsn + 80),
+            size_value(5));
   ASSERT_OK(store_->write_ahead(batch));
   EXPECT_EQ(store_->ingested(kRootTimeline), kRootLsn);
   EXPECT_FALSE(store_->rel_size(kRootTimeline, kRel, store_->ingested(kRootTimeline))->has_value());
@@ -252,9 +264,10 @@ TEST_F(PageStoreTest, WhatIsWrittenAheadIsSeenWithItsRecordOnly) {
 TEST_F(PageStoreTest, SizesAndDrops) {
   RelFork other{1663, 5, 1001, Fork::kMain};
   RelFork elsewhere{1663, 6, 1000, Fork::kMain};
-  store_.write(kRootTimeline, kRootLsn + 8, {{Kind::kRelSize, rel_body(kRel), kRootLsn + 8, size_value(3)},
-                                             {Kind::kRelSize, rel_body(other), kRootLsn + 8, size_value(4)},
-                                             {Kind::kRelSize, rel_body(elsewhere), kRootLsn + 8, size_value(5)}});
+  store_.write(kRootTimeline, kRootLsn + 8,
+               {{Kind::kRelSize, rel_body(kRel), kRootLsn + 8, size_value(3)},
+                {Kind::kRelSize, rel_body(other), kRootLsn + 8, size_value(4)},
+                {Kind::kRelSize, rel_body(elsewhere), kRootLsn + 8, size_value(5)}});
   store_.write(kRootTimeline, kRootLsn + 16,
                {{Kind::kRelSize, rel_body(other), kRootLsn + 16, size_value(kNoRelation)}});
   EXPECT_EQ(*store_->database_bytes(kRootTimeline, 5, kRootLsn + 8), 7 * kPageSize);
@@ -303,7 +316,9 @@ TEST_F(PageStoreTest, ACrashMayTakeWhatAParentIngestedButNotTheBranch) {
   EXPECT_EQ(store_->ingested(kRootTimeline), kRootLsn);
   ASSERT_TRUE(store_->tree().find(TimelineId{2}));
   // Who opens the project waits for the parent: storage::Project does.
-  EXPECT_EQ(store_->wait_for(kRootTimeline, store_->tree().find(TimelineId{2})->branch_lsn, 10).code(), Code::kRetry);
+  EXPECT_EQ(
+      store_->wait_for(kRootTimeline, store_->tree().find(TimelineId{2})->branch_lsn, 10).code(),
+      Code::kRetry);
 }
 
 TEST_F(PageStoreTest, LsnForTime) {
@@ -331,7 +346,8 @@ TEST_F(PageStoreTest, LsnForTime) {
   using R = std::pair<uint64_t, int>;
   EXPECT_EQ(at(1, 0), R(100, Point::kBeforeHistory)) << "before the project was made";
   EXPECT_EQ(at(1, 999), R(100, Point::kExact));
-  EXPECT_EQ(at(1, 1000), R(200, Point::kExact)) << "the commit at that very time is in, the next is not";
+  EXPECT_EQ(at(1, 1000), R(200, Point::kExact))
+      << "the commit at that very time is in, the next is not";
   EXPECT_EQ(at(1, 2000), R(200, Point::kExact)) << "never one with a later time";
   EXPECT_EQ(at(1, 2001), R(300, Point::kExact));
   EXPECT_EQ(at(1, 4000), R(440, Point::kAfterEnd));
@@ -363,7 +379,8 @@ TEST(HistoryPolicyTest, NeededIsWhatSomebodyMayAskFor) {
 
 class HistoryTest : public PageStoreTest {
  protected:
-  /// A thing of whole values, a chain on a base and a large one in blob files, a version each 10 up to 100.
+  /// A thing of whole values, a chain on a base and a large one in blob files, a version each 10 up
+  /// to 100.
   void fill() {
     for (uint64_t i = 1; i <= 10; ++i) {
       Lsn lsn = kRootLsn + i * 10;
@@ -383,10 +400,11 @@ class HistoryTest : public PageStoreTest {
   /// Distances from the root's LSN of all versions that are stored.
   std::vector<uint64_t> stored(Kind kind, const std::string& body) {
     std::vector<uint64_t> lsns;
-    EXPECT_OK(store_->versions().walk(kRootTimeline, kind, body, Lsn::max(), [&](Lsn lsn, std::string_view) {
-      lsns.insert(lsns.begin(), lsn - kRootLsn);
-      return true;
-    }));
+    EXPECT_OK(store_->versions().walk(kRootTimeline, kind, body, Lsn::max(),
+                                      [&](Lsn lsn, std::string_view) {
+                                        lsns.insert(lsns.begin(), lsn - kRootLsn);
+                                        return true;
+                                      }));
     return lsns;
   }
   const std::string small_ = page_body({kRel, 1});
@@ -408,8 +426,8 @@ TEST_F(HistoryTest, CompactionRemovesOnlyWhatNobodyMayAskFor) {
   compact();
   // 20 for the branch, 60 as the state at the cutoff, and all above.
   EXPECT_THAT(stored(Kind::kRelMap, "map"), ElementsAre(20, 60, 70, 80, 90, 100));
-  // Chains from the base on: 10 to 20 for the branch (30 and 40 are not told apart from what the branch needs
-  // but by LSN), 50 on for the cutoff.
+  // Chains from the base on: 10 to 20 for the branch (30 and 40 are not told apart from what the
+  // branch needs but by LSN), 50 on for the cutoff.
   EXPECT_THAT(stored(Kind::kPage, small_), ElementsAre(10, 20, 50, 60, 70, 80, 90, 100));
   EXPECT_THAT(stored(Kind::kPage, large_), ElementsAre(10, 20, 50, 60, 70, 80, 90, 100));
   EXPECT_EQ(store_.newest(2, Kind::kRelMap, "map", Lsn::max()), "20");
@@ -439,8 +457,8 @@ TEST_F(HistoryTest, TheCutoffNeverPassesWhatIsDurable) {
   EXPECT_NE(store_.newest(1, Kind::kRelMap, "map", store_->ingested(kRootTimeline)), "-");
 }
 
-/// Against a model: whatever is written, branched, cut off and compacted, every state that may be asked for reads
-/// as it did.
+/// Against a model: whatever is written, branched, cut off and compacted, every state that may be
+/// asked for reads as it did.
 TEST_F(HistoryTest, RandomHistoriesReadTheSameAfterCompaction) {
   std::mt19937 random(20261122);
   for (int round = 0; round < 8; ++round) {
@@ -448,7 +466,8 @@ TEST_F(HistoryTest, RandomHistoriesReadTheSameAfterCompaction) {
     store_.add_branch(base_id, 1, kRootLsn);
     TimelineId id{base_id};
     Lsn end = kRootLsn;
-    std::vector<std::string> things = {page_body({kRel, 10}), page_body({kRel, 11}), page_body({kRel, 12})};
+    std::vector<std::string> things = {page_body({kRel, 10}), page_body({kRel, 11}),
+                                       page_body({kRel, 12})};
     for (int i = 0; i < 120; ++i) {
       end = end + 8;
       const std::string& thing = things[random() % things.size()];
@@ -466,17 +485,20 @@ TEST_F(HistoryTest, RandomHistoriesReadTheSameAfterCompaction) {
     Lsn cutoff = kRootLsn + random() % 120 * 8;
     auto chain = [&](TimelineId timeline, const std::string& thing, Lsn at) {
       std::string text;
-      EXPECT_OK(store_->versions().walk(timeline, Kind::kPage, thing, at, [&](Lsn lsn, std::string_view value) {
-        text += fmt::format("{}:{} ", lsn, value);
-        return !is_base(value);
-      }));
+      EXPECT_OK(store_->versions().walk(timeline, Kind::kPage, thing, at,
+                                        [&](Lsn lsn, std::string_view value) {
+                                          text += fmt::format("{}:{} ", lsn, value);
+                                          return !is_base(value);
+                                        }));
       return text;
     };
     std::map<std::tuple<uint32_t, std::string, Lsn>, std::string> expected;
     for (const std::string& thing : things) {
-      for (Lsn at = cutoff; at <= end; at = at + 8) expected[{base_id, thing, at}] = chain(id, thing, at);
+      for (Lsn at = cutoff; at <= end; at = at + 8)
+        expected[{base_id, thing, at}] = chain(id, thing, at);
       for (uint32_t child = 1; child <= 3; ++child) {
-        expected[{base_id + child, thing, Lsn::max()}] = chain(TimelineId{base_id + child}, thing, Lsn::max());
+        expected[{base_id + child, thing, Lsn::max()}] =
+            chain(TimelineId{base_id + child}, thing, Lsn::max());
       }
     }
     ASSERT_OK(store_->set_history_cutoff(id, cutoff));
@@ -493,16 +515,20 @@ TEST_F(PageStoreTest, PagesWithoutRecordsAreReadHere) {
   std::string body = page_body(tag);
   std::string image = page_of('i');
   store_.write(kRootTimeline, kRootLsn + 8,
-               {{Kind::kPage, body, kRootLsn + 8, encode_image(reinterpret_cast<const std::byte*>(image.data()))}});
+               {{Kind::kPage, body, kRootLsn + 8,
+                 encode_image(reinterpret_cast<const std::byte*>(image.data()))}});
   PageTag tags[] = {{kRel, 2}, tag, {kRel, 4}};
   std::string out(3 * kPageSize, 'x');
   std::vector<Lsn> chain;
-  ASSERT_OK(store_->pages().read(kRootTimeline, tags, Lsn::max(), reinterpret_cast<std::byte*>(out.data()), &chain));
+  ASSERT_OK(store_->pages().read(kRootTimeline, tags, Lsn::max(),
+                                 reinterpret_cast<std::byte*>(out.data()), &chain));
   EXPECT_EQ(out, std::string(kPageSize, '\0') + image + std::string(kPageSize, '\0'));
   EXPECT_THAT(chain, ElementsAre(Lsn(), kRootLsn + 8, Lsn()));
   // A corrupt version is an error, never a page.
   store_.write(kRootTimeline, kRootLsn + 16, {{Kind::kPage, body, kRootLsn + 16, "Ishort"}});
-  EXPECT_EQ(store_->pages().read(kRootTimeline, tags, Lsn::max(), reinterpret_cast<std::byte*>(out.data())).code(),
+  EXPECT_EQ(store_->pages()
+                .read(kRootTimeline, tags, Lsn::max(), reinterpret_cast<std::byte*>(out.data()))
+                .code(),
             Code::kCorrupt);
   EXPECT_OK(store_->verify());
   EXPECT_GT(store_->statistics().size(), 0U);

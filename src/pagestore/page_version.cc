@@ -1,8 +1,8 @@
 #include "pagestore/page_version.h"
 
-#include <cstring>
-
 #include <fmt/format.h>
+
+#include <cstring>
 
 #include "base/bytes.h"
 #include "pgformat/page.h"
@@ -32,7 +32,8 @@ std::string encode_image(const std::byte* page) {
   const char* chars = reinterpret_cast<const char*>(page);
   uint16_t lower = load<uint16_t>(page + 12);
   uint16_t upper = load<uint16_t>(page + 14);
-  bool has_hole = lower >= 24 && lower < upper && upper <= kPageSize && is_zero(page + lower, upper - lower);
+  bool has_hole =
+      lower >= 24 && lower < upper && upper <= kPageSize && is_zero(page + lower, upper - lower);
   std::string version;
   if (!has_hole) {
     version.reserve(1 + kPageSize);
@@ -99,7 +100,8 @@ Status decode_image(std::string_view version, std::byte* page) {
     default:
       break;
   }
-  return {Code::kCorrupt, fmt::format("stored page image of {} bytes is malformed", version.size())};
+  return {Code::kCorrupt,
+          fmt::format("stored page image of {} bytes is malformed", version.size())};
 }
 
 Status apply_change(std::string_view version, Lsn lsn, std::byte* page) {
@@ -109,7 +111,8 @@ Status apply_change(std::string_view version, Lsn lsn, std::byte* page) {
   switch (tag) {
     case VersionTag::kVmClear: {
       uint8_t flags = reader.read<uint8_t>();
-      TIDE_TRY(for_each<uint32_t>(reader.rest(), [&](uint32_t block) { vm_clear_bits(page, block, flags); }));
+      TIDE_TRY(for_each<uint32_t>(reader.rest(),
+                                  [&](uint32_t block) { vm_clear_bits(page, block, flags); }));
       break;
     }
     case VersionTag::kVmTail:
@@ -120,7 +123,8 @@ Status apply_change(std::string_view version, Lsn lsn, std::byte* page) {
       break;
     case VersionTag::kXactStatus: {
       auto state = static_cast<XidStatus>(reader.read<uint8_t>() & 3);
-      return for_each<uint32_t>(reader.rest(), [&](uint32_t xid) { set_clog_status(page, xid, state); });
+      return for_each<uint32_t>(reader.rest(),
+                                [&](uint32_t xid) { set_clog_status(page, xid, state); });
     }
     case VersionTag::kMultixactOffsets:
       return for_each<OffsetChange>(reader.rest(), [&](OffsetChange change) {

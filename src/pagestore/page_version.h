@@ -13,21 +13,21 @@
 
 namespace tide::pagestore {
 
-/// One stored version of a page (relation or SLRU): a whole image, a WAL record that PostgreSQL redoes,
-/// or one of our own small changes for effects whose records carry no block reference.
+/// One stored version of a page (relation or SLRU): a whole image, a WAL record that PostgreSQL
+/// redoes, or one of our own small changes for effects whose records carry no block reference.
 ///
 /// Form: one tag byte, then
 ///   I  8,192 bytes
 ///   H  u16 hole offset, u16 hole length, the page without its hole of zeros
 ///   Z  nothing: a page of zeros
-///   R  a raw WAL record that changes the page;   W  one that makes the page anew (older versions are
+///   R  a raw WAL record that changes the page;   W  one that makes the page anew (older versions
+///   are
 ///      not needed)
 ///   V  u8 flags, then u32 heap blocks: their bits are cleared on a visibility-map page
 ///   T  u32 heap blocks left: bits of later ones are cleared on the map's last kept page
-///   F  u32 heap blocks left: leaves of later ones are cleared on the free-space map's last kept page
-///   C  u8 state, then u32 xids: transaction states of a clog page
-///   O  pairs (u32 multixact, u32 offset) of a multixact-offsets page
-///   M  MemberChange structs: of a multixact-members page
+///   F  u32 heap blocks left: leaves of later ones are cleared on the free-space map's last kept
+///   page C  u8 state, then u32 xids: transaction states of a clog page O  pairs (u32 multixact,
+///   u32 offset) of a multixact-offsets page M  MemberChange structs: of a multixact-members page
 ///   S  i64 time, u16 origin, then u32 xids: of a commit-timestamps page
 ///   -  the page was truncated away (SLRU)
 enum class VersionTag : char {
@@ -69,8 +69,8 @@ bool is_record(std::string_view version);
 /// Writes an image version to `page` (kPageSize bytes). kCorrupt if it is none.
 Status decode_image(std::string_view version, std::byte* page);
 
-/// Applies one of our own changes (V, T, F, C, O, M, S) to `page`; `lsn` is the change's and becomes the page's
-/// LSN where the page has a header (visibility and free-space map).
+/// Applies one of our own changes (V, T, F, C, O, M, S) to `page`; `lsn` is the change's and
+/// becomes the page's LSN where the page has a header (visibility and free-space map).
 Status apply_change(std::string_view version, Lsn lsn, std::byte* page);
 
 }  // namespace tide::pagestore

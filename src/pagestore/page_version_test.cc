@@ -26,8 +26,10 @@ TEST(KeysTest, BodiesComeBackAndSortByNumber) {
   EXPECT_EQ(page.slru, Slru::kMultixactMembers);
   EXPECT_EQ(page.page, 0x12345U);
   EXPECT_LT(page_body({{1, 2, 3, Fork::kMain}, 255}), page_body({{1, 2, 3, Fork::kMain}, 256}));
-  EXPECT_LT(page_body({{1, 2, 3, Fork::kMain}, UINT32_MAX}), page_body({{1, 2, 3, Fork::kFreeSpaceMap}, 0}));
-  EXPECT_LT(page_body({{1, 2, 0x7FFFFFFF, Fork::kInit}, 9}), page_body({{1, 2, 0x80000000, Fork::kMain}, 0}));
+  EXPECT_LT(page_body({{1, 2, 3, Fork::kMain}, UINT32_MAX}),
+            page_body({{1, 2, 3, Fork::kFreeSpaceMap}, 0}));
+  EXPECT_LT(page_body({{1, 2, 0x7FFFFFFF, Fork::kInit}, 9}),
+            page_body({{1, 2, 0x80000000, Fork::kMain}, 0}));
   EXPECT_TRUE(page_body(tag).starts_with(rel_body(tag.rel)));
   EXPECT_TRUE(rel_body(tag.rel).starts_with(database_body(1663, 5)));
 }
@@ -38,7 +40,8 @@ TEST(KeysTest, VersionsOfAThingLieTogetherNewestFirst) {
   TimelineId t{4};
   EXPECT_LT(version_key(Kind::kPage, t, a, Lsn(200)), version_key(Kind::kPage, t, a, Lsn(100)));
   EXPECT_LT(version_key(Kind::kPage, t, a, Lsn(0)), version_key(Kind::kPage, t, b, Lsn::max()));
-  EXPECT_LT(version_key(Kind::kPage, t, b, Lsn(0)), version_key(Kind::kPage, TimelineId{5}, a, Lsn::max()));
+  EXPECT_LT(version_key(Kind::kPage, t, b, Lsn(0)),
+            version_key(Kind::kPage, TimelineId{5}, a, Lsn::max()));
   std::string key = version_key(Kind::kPage, t, a, Lsn(200));
   auto parts = split_key(key);
   ASSERT_TRUE(parts);
@@ -95,9 +98,9 @@ TEST(PageVersionTest, MalformedImagesAreCorrupt) {
   append(hole, uint16_t{8000});
   append(hole, uint16_t{8000});
   for (const std::string& bad :
-       {std::string("I"), "I" + std::string(kPageSize - 1, 'x'), "I" + std::string(kPageSize + 1, 'x'),
-        std::string("H"), std::string("H\0\0\0", 4), hole, hole + std::string(192, 'x'), std::string("R"),
-        std::string("?")}) {
+       {std::string("I"), "I" + std::string(kPageSize - 1, 'x'),
+        "I" + std::string(kPageSize + 1, 'x'), std::string("H"), std::string("H\0\0\0", 4), hole,
+        hole + std::string(192, 'x'), std::string("R"), std::string("?")}) {
     EXPECT_EQ(decode_image(bad, data_of(out)).code(), Code::kCorrupt) << bad.size() << bad.front();
   }
   EXPECT_OK(decode_image(tagged(VersionTag::kGone), data_of(out)));
@@ -191,11 +194,12 @@ TEST(PageVersionTest, SlruChanges) {
 
 TEST(PageVersionTest, MalformedChangesAreCorrupt) {
   std::string page(kPageSize, '\x01');
-  for (const std::string& bad : {std::string("V\x03"
-                                             "12"),
-                                 std::string("T12"), std::string("F"), std::string("C\x01xyz"), std::string("O1234"),
-                                 std::string("M12345678901"), std::string("S1234567890x"), std::string("I"),
-                                 std::string("R..."), std::string("?")}) {
+  for (const std::string& bad :
+       {std::string("V\x03"
+                    "12"),
+        std::string("T12"), std::string("F"), std::string("C\x01xyz"), std::string("O1234"),
+        std::string("M12345678901"), std::string("S1234567890x"), std::string("I"),
+        std::string("R..."), std::string("?")}) {
     EXPECT_EQ(apply_change(bad, Lsn(9), data_of(page)).code(), Code::kCorrupt) << bad;
   }
 }

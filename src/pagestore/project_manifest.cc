@@ -1,10 +1,10 @@
 #include "pagestore/project_manifest.h"
 
-#include <charconv>
-#include <set>
-
 #include <fmt/format.h>
+
+#include <charconv>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/crc32c.h"
 
@@ -23,7 +23,8 @@ Status corrupt(std::string_view what) {
 }
 
 std::string base64_encode(std::string_view bytes) {
-  static constexpr char kAlphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  static constexpr char kAlphabet[] =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
   std::string text;
   text.reserve((bytes.size() + 2) / 3 * 4);
   for (size_t i = 0; i < bytes.size(); i += 3) {
@@ -46,8 +47,12 @@ std::optional<std::string> base64_decode(std::string_view text) {
     size_t padding = 0;
     for (size_t j = 0; j < 4; ++j) {
       char c = text[i + j];
-      int value = c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26
-                : c >= '0' && c <= '9' ? c - '0' + 52 : c == '+' ? 62 : c == '/' ? 63 : -1;
+      int value = c >= 'A' && c <= 'Z'   ? c - 'A'
+                  : c >= 'a' && c <= 'z' ? c - 'a' + 26
+                  : c >= '0' && c <= '9' ? c - '0' + 52
+                  : c == '+'             ? 62
+                  : c == '/'             ? 63
+                                         : -1;
       if (c == '=' && i + 4 == text.size() && j >= 2) {
         ++padding;
         value = 0;
@@ -57,7 +62,8 @@ std::optional<std::string> base64_decode(std::string_view text) {
       if (value < 0) return std::nullopt;
       group = group << 6 | static_cast<uint32_t>(value);
     }
-    for (size_t j = 0; j + padding < 3; ++j) bytes += static_cast<char>(group >> (16 - 8 * j) & 255);
+    for (size_t j = 0; j + padding < 3; ++j)
+      bytes += static_cast<char>(group >> (16 - 8 * j) & 255);
   }
   return bytes;
 }
@@ -65,7 +71,8 @@ std::optional<std::string> base64_decode(std::string_view text) {
 std::optional<uint64_t> parse_hex(std::string_view text, size_t digits) {
   uint64_t value = 0;
   auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value, 16);
-  if (text.size() != digits || error != std::errc() || stop != text.data() + text.size()) return std::nullopt;
+  if (text.size() != digits || error != std::errc() || stop != text.data() + text.size())
+    return std::nullopt;
   return value;
 }
 
@@ -108,9 +115,11 @@ Result<std::vector<Blob>> decode_blobs(const Json& json, const char* field) {
     std::optional<uint64_t> size = number_at(item, "size");
     std::optional<std::string> crc = text_at(item, "crc32c");
     std::optional<std::string> base64 = text_at(item, "base64");
-    if (!name || !size || !crc || !base64) return corrupt(fmt::format("entry in {} lacks a field", field));
+    if (!name || !size || !crc || !base64)
+      return corrupt(fmt::format("entry in {} lacks a field", field));
     std::optional<std::string> bytes = base64_decode(*base64);
-    if (!bytes || bytes->size() != *size || fmt::format("{:08x}", crc32c(as_bytes(*bytes))) != *crc) {
+    if (!bytes || bytes->size() != *size ||
+        fmt::format("{:08x}", crc32c(as_bytes(*bytes))) != *crc) {
       return corrupt(fmt::format("{} \"{}\" does not match its size and CRC", field, *name));
     }
     blobs.push_back({std::move(*name), std::move(*bytes)});
@@ -136,9 +145,11 @@ std::optional<ManifestId> parse_manifest_key(std::string_view key) {
   return ManifestId{*generation, *sequence};
 }
 
-std::string page_key(const std::string& file_name, const std::string& session, uint64_t generation) {
+std::string page_key(const std::string& file_name, const std::string& session,
+                     uint64_t generation) {
   size_t dot = std::min(file_name.rfind('.'), file_name.size());
-  return fmt::format("pages/{}-{}-g{:016x}{}", file_name.substr(0, dot), session, generation, file_name.substr(dot));
+  return fmt::format("pages/{}-{}-g{:016x}{}", file_name.substr(0, dot), session, generation,
+                     file_name.substr(dot));
 }
 
 std::optional<uint64_t> generation_of_page_key(std::string_view key) {
@@ -174,21 +185,24 @@ Result<ProjectManifest> decode_manifest(std::string_view text) {
     return corrupt("not framed as one");
   }
   std::string_view body_text = text.substr(kBodyAt, text.size() - kBodyAt - 1);
-  if (parse_hex(text.substr(kHead.size(), 8), 8) != crc32c(as_bytes(body_text))) return corrupt("CRC does not match");
+  if (parse_hex(text.substr(kHead.size(), 8), 8) != crc32c(as_bytes(body_text)))
+    return corrupt("CRC does not match");
   Json body = Json::parse(body_text, nullptr, false);
   if (!body.is_object()) return corrupt("not a JSON object");
   std::optional<uint64_t> format = number_at(body, "format");
   if (!format) return corrupt("no format version");
   if (*format != kFormatVersion) {
-    return Status(Code::kInvalid, fmt::format("project manifest has format version {}, this program knows {}", *format,
-                                              kFormatVersion))
+    return Status(Code::kInvalid,
+                  fmt::format("project manifest has format version {}, this program knows {}",
+                              *format, kFormatVersion))
         .with_hint("Use the version of tide that wrote it, or a newer one.");
   }
   std::optional<uint64_t> generation = number_at(body, "generation");
   std::optional<uint64_t> sequence = number_at(body, "sequence");
   std::optional<std::string> lineage = text_at(body, "lineage");
   auto files = body.find("files");
-  if (!generation || !sequence || !lineage || files == body.end() || !files->is_array()) return corrupt("lacks a field");
+  if (!generation || !sequence || !lineage || files == body.end() || !files->is_array())
+    return corrupt("lacks a field");
   ProjectManifest manifest;
   manifest.id = {*generation, *sequence};
   manifest.lineage = std::move(*lineage);
@@ -200,15 +214,18 @@ Result<ProjectManifest> decode_manifest(std::string_view text) {
     std::optional<uint64_t> size = number_at(item, "size");
     std::optional<std::string> crc = text_at(item, "crc32c");
     std::optional<uint64_t> crc_value = crc ? parse_hex(*crc, 8) : std::nullopt;
-    if (!name || !key || !size || !crc_value || !is_file_name(*name) || !names.insert(*name).second) {
+    if (!name || !key || !size || !crc_value || !is_file_name(*name) ||
+        !names.insert(*name).second) {
       return corrupt("bad entry in files");
     }
     TIDE_TRY(objectstore::check_key(*key));
-    manifest.files.push_back({std::move(*name), std::move(*key), *size, static_cast<uint32_t>(*crc_value)});
+    manifest.files.push_back(
+        {std::move(*name), std::move(*key), *size, static_cast<uint32_t>(*crc_value)});
   }
   manifest.small_files = TIDE_TRY(decode_blobs(body, "small_files"));
   for (const Blob& file : manifest.small_files) {
-    if (!is_file_name(file.name) || !names.insert(file.name).second) return corrupt("bad name in small_files");
+    if (!is_file_name(file.name) || !names.insert(file.name).second)
+      return corrupt("bad name in small_files");
   }
   manifest.blobs = TIDE_TRY(decode_blobs(body, "blobs"));
   return manifest;

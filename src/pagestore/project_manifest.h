@@ -37,8 +37,8 @@ std::optional<ManifestId> parse_manifest_key(std::string_view key);
 std::string page_key(const std::string& file_name, const std::string& session, uint64_t generation);
 std::optional<uint64_t> generation_of_page_key(std::string_view key);
 
-/// One complete state of a project in the object store: the format docs/formats/object-layout.md calls
-/// project manifest, version 1.
+/// One complete state of a project in the object store: the format docs/formats/object-layout.md
+/// calls project manifest, version 1.
 struct ProjectManifest {
   ManifestId id;
   /// Random text that names the database directory which the files come from: two directories that

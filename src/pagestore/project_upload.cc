@@ -1,18 +1,17 @@
 #include "pagestore/project_upload.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <rocksdb/db.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <set>
 #include <thread>
-
-#include <fmt/format.h>
-#include <nlohmann/json.hpp>
-#include <rocksdb/db.h>
 
 #include "base/crc32c.h"
 #include "env/file.h"
@@ -33,7 +32,9 @@ std::string random_name() {
 
 Status fenced(std::string_view why) {
   return Status(Code::kStaleEpoch, fmt::format("this copy of the project was fenced: {}", why))
-      .with_hint("Another node has taken the project over. Drop this copy; restore from the object store to use it here.");
+      .with_hint(
+          "Another node has taken the project over. Drop this copy; restore from the object store "
+          "to use it here.");
 }
 
 Result<uint32_t> crc_of_file(const std::string& path, uint64_t& size) {
@@ -69,7 +70,8 @@ class DeletionsHeld {
 
 struct ProjectUpload::Record {
   std::string lineage;
-  ManifestId id;  ///< The last manifest known to this directory; sequence 0 if none of its generation was uploaded.
+  ManifestId id;  ///< The last manifest known to this directory; sequence 0 if none of its
+                  ///< generation was uploaded.
   std::vector<RemoteFile> files;
   std::vector<Blob> blobs;
 };
@@ -88,14 +90,16 @@ struct ProjectUpload::LiveFiles {
   std::unique_ptr<DeletionsHeld> held;  ///< Only where files could not be pinned by hard links.
 };
 
-ProjectUpload::ProjectUpload(rocksdb::DB& db, std::string directory, objectstore::ObjectStore& store, Options options)
+ProjectUpload::ProjectUpload(rocksdb::DB& db, std::string directory,
+                             objectstore::ObjectStore& store, Options options)
     : db_(db),
       directory_(std::move(directory)),
       scratch_(directory_ + "/" + kScratchName),
       store_(store),
       options_(options) {}
 
-Result<std::optional<ProjectUpload::Record>> ProjectUpload::load_record(const std::string& directory) {
+Result<std::optional<ProjectUpload::Record>> ProjectUpload::load_record(
+    const std::string& directory) {
   std::string path = directory + "/" + kRecordName;
   Result<std::string> text = env::read_file(path);
   if (!text.ok() && text.status().code() == Code::kNotFound) return std::optional<Record>();
@@ -127,12 +131,14 @@ Result<std::vector<ManifestId>> ProjectUpload::list_manifests(objectstore::Objec
   return ids;
 }
 
-Result<ProjectManifest> ProjectUpload::read_manifest(objectstore::ObjectStore& store, ManifestId id) {
+Result<ProjectManifest> ProjectUpload::read_manifest(objectstore::ObjectStore& store,
+                                                     ManifestId id) {
   std::string key = manifest_key(id);
   std::string text = TIDE_TRY(store.get(key));
   Result<ProjectManifest> manifest = decode_manifest(text);
   if (!manifest.ok()) return std::move(manifest).status().with_context(key);
-  if (manifest->id != id) return Status(Code::kCorrupt, fmt::format("{}: holds another manifest", key));
+  if (manifest->id != id)
+    return Status(Code::kCorrupt, fmt::format("{}: holds another manifest", key));
   return manifest;
 }
 
@@ -142,11 +148,11 @@ std::vector<ManifestId> ProjectUpload::states_of(std::vector<ManifestId> ids) {
   return ids;
 }
 
-/// The newest that can be read; nothing if `ids` is empty. A damaged manifest is passed over, a store that
-/// cannot be reached is an error.
-Result<std::optional<ProjectManifest>> ProjectUpload::newest_valid(objectstore::ObjectStore& store,
-                                                                   const std::vector<ManifestId>& ids,
-                                                                   std::vector<std::string>& skipped) {
+/// The newest that can be read; nothing if `ids` is empty. A damaged manifest is passed over, a
+/// store that cannot be reached is an error.
+Result<std::optional<ProjectManifest>> ProjectUpload::newest_valid(
+    objectstore::ObjectStore& store, const std::vector<ManifestId>& ids,
+    std::vector<std::string>& skipped) {
   for (ManifestId id : ids) {
     Result<ProjectManifest> manifest = read_manifest(store, id);
     if (manifest.ok()) return std::optional<ProjectManifest>(std::move(manifest).value());
@@ -155,16 +161,19 @@ Result<std::optional<ProjectManifest>> ProjectUpload::newest_valid(objectstore::
     skipped.push_back(manifest.status().to_string());
   }
   if (!ids.empty()) {
-    return Status(Code::kCorrupt, "no manifest of the project can be used").with_detail(skipped.back());
+    return Status(Code::kCorrupt, "no manifest of the project can be used")
+        .with_detail(skipped.back());
   }
   return std::optional<ProjectManifest>();
 }
 
-/// Makes the generation after all that exist ours and returns all manifests below it. From then on nobody
-/// else removes anything that the newest state among them names: a writer looks for higher generations
-/// between its last manifest and its removals, so either it sees the claim, or we see that manifest.
-Result<std::vector<ManifestId>> ProjectUpload::claim(objectstore::ObjectStore& store, ManifestId newest,
-                                                     const std::string& lineage, uint64_t& generation) {
+/// Makes the generation after all that exist ours and returns all manifests below it. From then on
+/// nobody else removes anything that the newest state among them names: a writer looks for higher
+/// generations between its last manifest and its removals, so either it sees the claim, or we see
+/// that manifest.
+Result<std::vector<ManifestId>> ProjectUpload::claim(objectstore::ObjectStore& store,
+                                                     ManifestId newest, const std::string& lineage,
+                                                     uint64_t& generation) {
   ProjectManifest claim;
   claim.id = {newest.generation + 1, kClaimSequence};
   claim.lineage = lineage;
@@ -172,8 +181,9 @@ Result<std::vector<ManifestId>> ProjectUpload::claim(objectstore::ObjectStore& s
   std::string text = encode(claim);
   bool written = TIDE_TRY(store.put_if_absent(manifest_key(claim.id), as_bytes(text)));
   if (!written) {
-    return Status(Code::kConflict, fmt::format("another node took the project over at the same time (generation {})",
-                                               generation))
+    return Status(Code::kConflict,
+                  fmt::format("another node took the project over at the same time (generation {})",
+                              generation))
         .with_hint("Only one node may open a project. Try again if that other node is gone.");
   }
   std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store));
@@ -198,7 +208,8 @@ Result<std::optional<OpenedProject>> ProjectUpload::restore(objectstore::ObjectS
   OpenedProject opened;
   std::string lineage = random_name();
   ids = TIDE_TRY(claim(store, ids.front(), lineage, opened.generation));
-  std::optional<ProjectManifest> base = TIDE_TRY(newest_valid(store, states_of(ids), opened.skipped));
+  std::optional<ProjectManifest> base =
+      TIDE_TRY(newest_valid(store, states_of(ids), opened.skipped));
   if (!base) return Status(Code::kCorrupt, "the manifests of the project are gone");
 
   const Blob* current = nullptr;
@@ -210,7 +221,8 @@ Result<std::optional<OpenedProject>> ProjectUpload::restore(objectstore::ObjectS
     TIDE_TRY(env::write_file_atomically(directory + "/" + file.name, file.bytes));
   }
   if (current == nullptr) return Status(Code::kCorrupt, "project manifest has no file CURRENT");
-  TIDE_TRY(save_record(directory, {lineage, {opened.generation, kClaimSequence}, base->files, base->blobs}));
+  TIDE_TRY(save_record(directory,
+                       {lineage, {opened.generation, kClaimSequence}, base->files, base->blobs}));
   TIDE_TRY(env::write_file_atomically(directory + "/CURRENT", current->bytes));
   opened.base = base->id;
   opened.files = std::move(base->files);
@@ -218,7 +230,8 @@ Result<std::optional<OpenedProject>> ProjectUpload::restore(objectstore::ObjectS
   return std::optional<OpenedProject>(std::move(opened));
 }
 
-Result<OpenedProject> ProjectUpload::reattach(objectstore::ObjectStore& store, const std::string& directory) {
+Result<OpenedProject> ProjectUpload::reattach(objectstore::ObjectStore& store,
+                                              const std::string& directory) {
   if (!env::exists(directory + "/CURRENT")) {
     return Status(Code::kNotFound, fmt::format("{} has no database", directory));
   }
@@ -242,29 +255,35 @@ Result<OpenedProject> ProjectUpload::reattach(objectstore::ObjectStore& store, c
     return fenced(fmt::format("{} comes from another directory", manifest_key(newest.id)));
   }
   ids = TIDE_TRY(claim(store, ids.front(), record->lineage, opened.generation));
-  // Our own last upload, whose record a crash may have lost; before the first one, what was restored.
+  // Our own last upload, whose record a crash may have lost; before the first one, what was
+  // restored.
   opened.base = record->id;
   opened.files = std::move(record->files);
   opened.blobs = std::move(record->blobs);
-  std::optional<ProjectManifest> state = TIDE_TRY(newest_valid(store, states_of(ids), opened.skipped));
+  std::optional<ProjectManifest> state =
+      TIDE_TRY(newest_valid(store, states_of(ids), opened.skipped));
   if (state && state->lineage == record->lineage && state->id > record->id) {
     opened.base = state->id;
     opened.files = std::move(state->files);
     opened.blobs = std::move(state->blobs);
   }
-  TIDE_TRY(save_record(directory,
-                       {record->lineage, {opened.generation, kClaimSequence}, opened.files, opened.blobs}));
+  TIDE_TRY(save_record(
+      directory,
+      {record->lineage, {opened.generation, kClaimSequence}, opened.files, opened.blobs}));
   return opened;
 }
 
-Result<std::unique_ptr<ProjectUpload>> ProjectUpload::open(rocksdb::DB& db, const std::string& directory,
-                                                           objectstore::ObjectStore& store, uint64_t generation) {
+Result<std::unique_ptr<ProjectUpload>> ProjectUpload::open(rocksdb::DB& db,
+                                                           const std::string& directory,
+                                                           objectstore::ObjectStore& store,
+                                                           uint64_t generation) {
   return open(db, directory, store, generation, Options());
 }
 
-Result<std::unique_ptr<ProjectUpload>> ProjectUpload::open(rocksdb::DB& db, const std::string& directory,
-                                                           objectstore::ObjectStore& store, uint64_t generation,
-                                                           Options options) {
+Result<std::unique_ptr<ProjectUpload>> ProjectUpload::open(rocksdb::DB& db,
+                                                           const std::string& directory,
+                                                           objectstore::ObjectStore& store,
+                                                           uint64_t generation, Options options) {
   std::unique_ptr<ProjectUpload> upload(new ProjectUpload(db, directory, store, options));
   upload->generation_ = generation;
   TIDE_TRY(status_of(db.GetDbSessionId(upload->session_), "read database session"));
@@ -273,7 +292,8 @@ Result<std::unique_ptr<ProjectUpload>> ProjectUpload::open(rocksdb::DB& db, cons
   std::optional<Record> record = TIDE_TRY(load_record(directory));
   std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store));
   if (!record) {
-    if (!ids.empty()) return fenced("the object store has this project already, from another directory");
+    if (!ids.empty())
+      return fenced("the object store has this project already, from another directory");
     record = Record{random_name(), {generation, kClaimSequence}, {}, {}};
     TIDE_TRY(save_record(directory, *record));
   }
@@ -286,12 +306,15 @@ Result<std::unique_ptr<ProjectUpload>> ProjectUpload::open(rocksdb::DB& db, cons
   for (RemoteFile& file : record->files) upload->uploaded_.emplace(file.name, std::move(file));
 
   if (!ids.empty() && ids.front().generation > generation) {
-    return fenced(fmt::format("generation {} exists, this is {}", ids.front().generation, generation));
+    return fenced(
+        fmt::format("generation {} exists, this is {}", ids.front().generation, generation));
   }
   if (!ids.empty() && ids.front() > record->id) {
-    // Either our own upload, whose record was lost in a crash, or a second new project at the same place.
+    // Either our own upload, whose record was lost in a crash, or a second new project at the same
+    // place.
     ProjectManifest newest = TIDE_TRY(read_manifest(store, ids.front()));
-    if (newest.lineage != record->lineage) return fenced("the object store has this project from another directory");
+    if (newest.lineage != record->lineage)
+      return fenced("the object store has this project from another directory");
     upload->next_sequence_ = newest.id.sequence + 1;
     for (RemoteFile& file : newest.files) upload->uploaded_.emplace(file.name, std::move(file));
   }
@@ -302,7 +325,8 @@ Result<std::vector<ManifestId>> ProjectUpload::list_unless_fenced() {
   std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store_));
   if (!ids.empty() && ids.front().generation > generation_) {
     fenced_ = true;
-    return fenced(fmt::format("generation {} exists, this is {}", ids.front().generation, generation_));
+    return fenced(
+        fmt::format("generation {} exists, this is {}", ids.front().generation, generation_));
   }
   return ids;
 }
@@ -328,18 +352,20 @@ Result<ProjectUpload::LiveFiles> ProjectUpload::take_live_files() {
         env::FileDescriptor open = TIDE_TRY(env::open_file(path, O_RDONLY));
         file.bytes = TIDE_TRY(env::read_range(open.get(), 0, info.size));
         if (file.bytes.size() != info.size) {
-          return Status(Code::kCorrupt, fmt::format("{} has {} bytes, should have {}", path, file.bytes.size(), info.size));
+          return Status(Code::kCorrupt, fmt::format("{} has {} bytes, should have {}", path,
+                                                    file.bytes.size(), info.size));
         }
       }
       // Databases that write no log of their own still have an empty one.
-      if (info.file_type != rocksdb::kWalFile || !file.bytes.empty()) live.small_files.push_back(std::move(file));
+      if (info.file_type != rocksdb::kWalFile || !file.bytes.empty())
+        live.small_files.push_back(std::move(file));
       continue;
     }
     auto known = uploaded_.find(info.relative_filename);
     if (known != uploaded_.end()) {
       if (known->second.size != info.size) {
-        return Status(Code::kBug, fmt::format("{} has {} bytes, was uploaded with {}", path, info.size,
-                                              known->second.size));
+        return Status(Code::kBug, fmt::format("{} has {} bytes, was uploaded with {}", path,
+                                              info.size, known->second.size));
       }
       live.done.push_back(known->second);
       continue;
@@ -354,7 +380,8 @@ Result<ProjectUpload::LiveFiles> ProjectUpload::take_live_files() {
     } else if (errno == EXDEV || errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK) {
       pinned = false;
     } else if (errno == ENOENT) {
-      return Status(Code::kCorrupt, fmt::format("{} is neither here nor in the object store", path));
+      return Status(Code::kCorrupt,
+                    fmt::format("{} is neither here nor in the object store", path));
     } else {
       return Status::from_errno(errno, fmt::format("link {} to {}", path, link));
     }
@@ -373,10 +400,14 @@ Status ProjectUpload::upload_files(LiveFiles& live, UploadReport& report) {
     uint64_t size = 0;
     uint32_t crc = TIDE_TRY(crc_of_file(pending.path, size));
     if (size != pending.size || (pending.crc && *pending.crc != crc)) {
-      return Status(Code::kCorrupt, fmt::format("{}/{} changed on disk after it was written", directory_, pending.name))
-          .with_detail(fmt::format("It has {} bytes with CRC {:08x}; the database wrote {} bytes{}.", size, crc,
-                                   pending.size, pending.crc ? fmt::format(" with CRC {:08x}", *pending.crc) : ""))
-          .with_hint("Check the disk. The object store's copy is untouched: a restore gets the last good state.");
+      return Status(Code::kCorrupt, fmt::format("{}/{} changed on disk after it was written",
+                                                directory_, pending.name))
+          .with_detail(fmt::format(
+              "It has {} bytes with CRC {:08x}; the database wrote {} bytes{}.", size, crc,
+              pending.size, pending.crc ? fmt::format(" with CRC {:08x}", *pending.crc) : ""))
+          .with_hint(
+              "Check the disk. The object store's copy is untouched: a restore gets the last good "
+              "state.");
     }
     RemoteFile file{pending.name, page_key(pending.name, session_, generation_), size, crc};
     TIDE_TRY(store_.put_file(file.key, pending.path));
@@ -395,22 +426,27 @@ Status ProjectUpload::upload_files(LiveFiles& live, UploadReport& report) {
       if (status.ok()) continue;
       stop = true;
       std::lock_guard lock(mutex);
-      if (failed.ok()) failed = std::move(status).with_context(fmt::format("upload {}", live.pending[index].name));
+      if (failed.ok())
+        failed = std::move(status).with_context(fmt::format("upload {}", live.pending[index].name));
     }
   };
   std::vector<std::jthread> threads;
-  size_t count = std::min<size_t>(live.pending.size(), static_cast<size_t>(std::max(options_.parallel, 1)));
+  size_t count =
+      std::min<size_t>(live.pending.size(), static_cast<size_t>(std::max(options_.parallel, 1)));
   for (size_t i = 1; i < count; ++i) threads.emplace_back(work);
   work();
   threads.clear();
   return failed;
 }
 
-/// `ids` were listed after `newest` was written, and `newest` was the first: what `claim` relies on.
-Status ProjectUpload::remove_unreferenced(const ProjectManifest& newest, const std::vector<ManifestId>& ids,
+/// `ids` were listed after `newest` was written, and `newest` was the first: what `claim` relies
+/// on.
+Status ProjectUpload::remove_unreferenced(const ProjectManifest& newest,
+                                          const std::vector<ManifestId>& ids,
                                           UploadReport& report) {
   if (ids.empty() || ids.front() != newest.id) {
-    return Status(Code::kRetry, fmt::format("{} is not in the list of manifests", manifest_key(newest.id)));
+    return Status(Code::kRetry,
+                  fmt::format("{} is not in the list of manifests", manifest_key(newest.id)));
   }
   std::set<std::string> referenced;
   for (const RemoteFile& file : newest.files) referenced.insert(file.key);
@@ -465,10 +501,11 @@ Result<UploadReport> ProjectUpload::upload(const std::vector<Blob>& blobs) {
     fenced_ = true;
     return fenced(fmt::format("{} exists already", key));
   }
-  // Others drop WAL on the strength of this report: it speaks of what the store gives back, and only
-  // while nobody has taken the project over, for whom this manifest would not count.
+  // Others drop WAL on the strength of this report: it speaks of what the store gives back, and
+  // only while nobody has taken the project over, for whom this manifest would not count.
   std::string stored = TIDE_TRY(store_.get(key));
-  if (stored != text) return Status(Code::kCorrupt, fmt::format("{} reads back differently than written", key));
+  if (stored != text)
+    return Status(Code::kCorrupt, fmt::format("{} reads back differently than written", key));
   ids = TIDE_TRY(list_unless_fenced());
   TIDE_TRY(save_record(directory_, {lineage_, manifest.id, manifest.files, manifest.blobs}));
 
@@ -483,9 +520,10 @@ Result<UploadReport> ProjectUpload::upload(const std::vector<Blob>& blobs) {
   return report;
 }
 
-/// The newest state and the one before it, unless that is of a former generation: a fenced node may still
-/// have written it, and nobody keeps its objects.
-Result<std::vector<ManifestId>> ProjectUpload::list_states_to_verify(objectstore::ObjectStore& store) {
+/// The newest state and the one before it, unless that is of a former generation: a fenced node may
+/// still have written it, and nobody keeps its objects.
+Result<std::vector<ManifestId>> ProjectUpload::list_states_to_verify(
+    objectstore::ObjectStore& store) {
   std::vector<ManifestId> ids = TIDE_TRY(list_manifests(store));
   ids = states_of(std::move(ids));
   ids.resize(std::min<size_t>(ids.size(), 2));
@@ -494,7 +532,8 @@ Result<std::vector<ManifestId>> ProjectUpload::list_states_to_verify(objectstore
 }
 
 /// One round over the manifests `ids`; faults go to `problems`.
-Status ProjectUpload::verify_manifests(objectstore::ObjectStore& store, const std::vector<ManifestId>& ids, bool deep,
+Status ProjectUpload::verify_manifests(objectstore::ObjectStore& store,
+                                       const std::vector<ManifestId>& ids, bool deep,
                                        std::vector<std::string>& problems) {
   std::map<std::string, RemoteFile> files;
   for (ManifestId id : ids) {
@@ -514,7 +553,8 @@ Status ProjectUpload::verify_manifests(objectstore::ObjectStore& store, const st
       continue;
     }
     if (*size != file.size) {
-      problems.push_back(fmt::format("object {} has {} bytes, should have {}", key, *size, file.size));
+      problems.push_back(
+          fmt::format("object {} has {} bytes, should have {}", key, *size, file.size));
       continue;
     }
     if (!deep) continue;
@@ -530,8 +570,8 @@ Status ProjectUpload::verify_manifests(objectstore::ObjectStore& store, const st
     if (at < file.size) {
       problems.push_back(fmt::format("object {} went away while it was read", key));
     } else if (crc32c_finish(crc) != file.crc32c) {
-      problems.push_back(
-          fmt::format("object {} has CRC {:08x}, should have {:08x}", key, crc32c_finish(crc), file.crc32c));
+      problems.push_back(fmt::format("object {} has CRC {:08x}, should have {:08x}", key,
+                                     crc32c_finish(crc), file.crc32c));
     }
   }
   return {};
@@ -544,7 +584,8 @@ Status ProjectUpload::verify(objectstore::ObjectStore& store, bool deep,
     std::vector<std::string> problems;
     TIDE_TRY(verify_manifests(store, ids, deep, problems));
     if (!problems.empty()) {
-      // What an upload replaced in the meantime is rightly gone: look at the newer manifests instead.
+      // What an upload replaced in the meantime is rightly gone: look at the newer manifests
+      // instead.
       std::vector<ManifestId> now = TIDE_TRY(list_states_to_verify(store));
       if (now != ids) continue;
     }

@@ -1,11 +1,5 @@
 #include "pagestore/project_upload.h"
 
-#include <atomic>
-#include <cstdlib>
-#include <filesystem>
-#include <functional>
-#include <thread>
-
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <rocksdb/db.h>
@@ -13,6 +7,12 @@
 #include <rocksdb/file_checksum.h>
 #include <rocksdb/file_system.h>
 #include <rocksdb/options.h>
+
+#include <atomic>
+#include <cstdlib>
+#include <filesystem>
+#include <functional>
+#include <thread>
 
 #include "env/file.h"
 
@@ -48,8 +48,9 @@ class TemporaryDirectory {
   std::string path_;
 };
 
-/// Calls a hook before every operation; from operation `dies_at` on (counting from 0) nothing works any more,
-/// as for a process that was killed there. With `dies_after`, that operation is still carried out.
+/// Calls a hook before every operation; from operation `dies_at` on (counting from 0) nothing works
+/// any more, as for a process that was killed there. With `dies_after`, that operation is still
+/// carried out.
 class FaultStore final : public ObjectStore {
  public:
   explicit FaultStore(ObjectStore& store) : store_(store) {}
@@ -105,7 +106,8 @@ class FaultStore final : public ObjectStore {
   ObjectStore& store_;
 };
 
-/// A small database in the shape of a page store's: two column families, blob files, no log of its own.
+/// A small database in the shape of a page store's: two column families, blob files, no log of its
+/// own.
 class Database {
  public:
   struct Settings {
@@ -114,7 +116,8 @@ class Database {
     bool compactions = true;
   };
 
-  static std::unique_ptr<Database> open(const std::string& directory, ObjectStore& store, const Settings& settings) {
+  static std::unique_ptr<Database> open(const std::string& directory, ObjectStore& store,
+                                        const Settings& settings) {
     auto database = std::unique_ptr<Database>(new Database);
     auto remote = RemoteFiles::open(directory, store, settings.remote);
     EXPECT_TRUE(remote.ok()) << remote.status().to_string();
@@ -136,8 +139,8 @@ class Database {
     family.level0_file_num_compaction_trigger = 3;
     std::vector<rocksdb::ColumnFamilyHandle*> handles;
     rocksdb::DB* db = nullptr;
-    rocksdb::Status opened =
-        rocksdb::DB::Open(options, directory, {{"default", family}, {"state", family}}, &handles, &db);
+    rocksdb::Status opened = rocksdb::DB::Open(
+        options, directory, {{"default", family}, {"state", family}}, &handles, &db);
     EXPECT_TRUE(opened.ok()) << opened.ToString();
     if (!opened.ok()) return nullptr;
     database->db.reset(db);
@@ -157,7 +160,8 @@ class Database {
     unlogged.disableWAL = true;
     for (int key = 0; key < keys; ++key) {
       // Every other value is large enough for a blob file.
-      std::string value = fmt::format("{}:{}:{}", round, key, std::string(key % 2 == 0 ? 20 : 3000, 'a' + key % 26));
+      std::string value = fmt::format("{}:{}:{}", round, key,
+                                      std::string(key % 2 == 0 ? 20 : 3000, 'a' + key % 26));
       ASSERT_OK(db->Put(unlogged, handles_[0], fmt::format("key {:04}", key), value));
     }
     ASSERT_OK(db->Put(unlogged, handles_[1], "round", std::to_string(round)));
@@ -202,16 +206,17 @@ class ProjectUploadTest : public testing::Test {
   std::unique_ptr<Database> open(const std::string& name, Database::Settings settings = {}) {
     return Database::open(directory_ / name, *store_, settings);
   }
-  std::unique_ptr<ProjectUpload> uploader(Database& database, const std::string& name, uint64_t generation = 1,
-                                          ObjectStore* store = nullptr) {
-    auto upload = ProjectUpload::open(*database.db, directory_ / name, store ? *store : *store_, generation,
-                                      {.parallel = 2});
+  std::unique_ptr<ProjectUpload> uploader(Database& database, const std::string& name,
+                                          uint64_t generation = 1, ObjectStore* store = nullptr) {
+    auto upload = ProjectUpload::open(*database.db, directory_ / name, store ? *store : *store_,
+                                      generation, {.parallel = 2});
     EXPECT_TRUE(upload.ok()) << text_of(upload);
     return upload.ok() ? std::move(upload).value() : nullptr;
   }
   std::vector<std::string> problems(ObjectStore& store, bool deep = true) {
     std::vector<std::string> found;
-    Status status = ProjectUpload::verify(store, deep, [&](const std::string& problem) { found.push_back(problem); });
+    Status status = ProjectUpload::verify(
+        store, deep, [&](const std::string& problem) { found.push_back(problem); });
     EXPECT_TRUE(status.ok()) << status.to_string();
     return found;
   }
@@ -220,7 +225,8 @@ class ProjectUploadTest : public testing::Test {
     auto opened = ProjectUpload::restore(store, directory_ / name);
     EXPECT_TRUE(opened.ok()) << text_of(opened);
     if (!opened.ok() || !opened->has_value()) return -1;
-    auto database = Database::open(directory_ / name, store, {.remote = (*opened)->files, .lazy = true});
+    auto database =
+        Database::open(directory_ / name, store, {.remote = (*opened)->files, .lazy = true});
     return database ? database->round() : -1;
   }
   std::string first_object(const std::string& extension) {
@@ -246,7 +252,8 @@ TEST_F(ProjectUploadTest, AnotherMachineOpensTheProjectFromTheStoreAlone) {
   auto first = open("first");
   auto upload = uploader(*first, "first");
   first->write_round(1);
-  std::vector<Blob> blobs = {{"timelines", "[1,2]"}, {"binary", std::string("\0\xff\n", 3)}, {"empty", ""}};
+  std::vector<Blob> blobs = {
+      {"timelines", "[1,2]"}, {"binary", std::string("\0\xff\n", 3)}, {"empty", ""}};
   Result<UploadReport> report = upload->upload(blobs);
   ASSERT_OK(report);
   ASSERT_OK(report->cleanup);
@@ -298,7 +305,8 @@ TEST_F(ProjectUploadTest, OpeningAndReadingFetchOnlyWhatTheyTouch) {
   unlogged.disableWAL = true;
   for (int file = 0; file < 30; ++file) {
     for (int key = 0; key < 5; ++key) {
-      ASSERT_OK(database->db->Put(unlogged, fmt::format("{:02}/{}", file, key), std::string(key == 0 ? 3000 : 50, 'x')));
+      ASSERT_OK(database->db->Put(unlogged, fmt::format("{:02}/{}", file, key),
+                                  std::string(key == 0 ? 3000 : 50, 'x')));
     }
     database->flush();
   }
@@ -446,7 +454,8 @@ TEST_F(ProjectUploadTest, TakeOverBetweenAnyTwoOperationsLosesNothingThatWasRepo
       EXPECT_EQ(report.status().code(), Code::kStaleEpoch) << text_of(report);
       ++fenced;
     }
-    auto new_node = Database::open(directory_ / (name + " new"), *store, {.remote = taken->files, .lazy = true});
+    auto new_node = Database::open(directory_ / (name + " new"), *store,
+                                   {.remote = taken->files, .lazy = true});
     ASSERT_NE(new_node, nullptr);
     // The old node tries once more, and must not take anything from under the new one.
     EXPECT_EQ(upload->upload({}).status().code(), Code::kStaleEpoch);
@@ -456,7 +465,8 @@ TEST_F(ProjectUploadTest, TakeOverBetweenAnyTwoOperationsLosesNothingThatWasRepo
     auto new_upload = uploader(*new_node, name + " new", taken->generation, store.get());
     ASSERT_OK(new_upload->upload({}));
     EXPECT_EQ(problems(*store), std::vector<std::string>());
-    EXPECT_EQ(ProjectUpload::reattach(*store, directory_ / name).status().code(), Code::kStaleEpoch);
+    EXPECT_EQ(ProjectUpload::reattach(*store, directory_ / name).status().code(),
+              Code::kStaleEpoch);
   }
   EXPECT_GT(fenced, 3);
 }
@@ -494,7 +504,8 @@ TEST_F(ProjectUploadTest, PredecessorThatUploadsDuringATakeOverIsFollowed) {
     beyond = watched.operations <= upload_at;
     ASSERT_OK(opened);
     followed += reported == 4 && (*opened)->base == ManifestId{1, 4};
-    auto new_node = Database::open(directory_ / (name + " new"), *store, {.remote = (*opened)->files, .lazy = true});
+    auto new_node = Database::open(directory_ / (name + " new"), *store,
+                                   {.remote = (*opened)->files, .lazy = true});
     ASSERT_NE(new_node, nullptr);
     ASSERT_OK(new_node->remote->fetch_all({}));
     EXPECT_EQ(new_node->round(), reported);
@@ -677,7 +688,8 @@ TEST_F(ProjectUploadTest, RestoreSaysWhatItCannotDo) {
   Result<std::optional<OpenedProject>> onto = ProjectUpload::restore(*store_, directory_ / "db");
   EXPECT_EQ(onto.status().code(), Code::kConflict);
   EXPECT_EQ(ProjectUpload::reattach(*store_, directory_ / "none").status().code(), Code::kNotFound);
-  EXPECT_EQ(ProjectUpload::open(*database->db, directory_ / "db", *store_, 5).status().code(), Code::kInvalid);
+  EXPECT_EQ(ProjectUpload::open(*database->db, directory_ / "db", *store_, 5).status().code(),
+            Code::kInvalid);
   // A half-done restore is begun anew.
   ASSERT_OK(env::make_directories(directory_ / "half"));
   ASSERT_OK(env::write_file(directory_ / "half/MANIFEST-000099", "junk"));
@@ -690,7 +702,8 @@ TEST_F(ProjectUploadTest, ManyReadersShareOneDownload) {
   auto upload = uploader(*database, "db");
   database->write_round(1);
   ASSERT_OK(upload->upload({}));
-  std::vector<RemoteFile> files = ProjectUpload::restore(*store_, directory_ / "second").value()->files;
+  std::vector<RemoteFile> files =
+      ProjectUpload::restore(*store_, directory_ / "second").value()->files;
   FaultStore slow(*store_);
   slow.before = [](int) { std::this_thread::sleep_for(std::chrono::milliseconds(100)); };
   auto remote = RemoteFiles::open(directory_ / "second", slow, files).value();
@@ -717,7 +730,8 @@ TEST_F(ProjectUploadTest, UnavailableStoreFailsTheReadAndNotTheDatabase) {
   }
   auto opened = ProjectUpload::restore(*store_, directory_ / "second");
   FaultStore faulty(*store_);
-  auto second = Database::open(directory_ / "second", faulty, {.remote = (*opened)->files, .lazy = true});
+  auto second =
+      Database::open(directory_ / "second", faulty, {.remote = (*opened)->files, .lazy = true});
   faulty.dies_at = 0;
   std::string value;
   rocksdb::Status got = second->db->Get({}, "key 0001", &value);
@@ -738,7 +752,9 @@ TEST_F(ProjectUploadTest, ListedFilesOfWrongSizeAreRefused) {
   auto remote = RemoteFiles::open(directory_ / "x", *store_, {{"000001.sst", "pages/k", 4, 0}});
   EXPECT_EQ(remote.status().code(), Code::kCorrupt);
   EXPECT_FALSE(env::exists(directory_ / "x/000002.sst.fetching"));
-  EXPECT_EQ(RemoteFiles::open(directory_ / "x", *store_, {{"../x", "pages/k", 4, 0}}).status().code(), Code::kCorrupt);
+  EXPECT_EQ(
+      RemoteFiles::open(directory_ / "x", *store_, {{"../x", "pages/k", 4, 0}}).status().code(),
+      Code::kCorrupt);
 }
 
 TEST(ProjectManifestTest, EncodesAndDecodes) {
@@ -746,8 +762,10 @@ TEST(ProjectManifestTest, EncodesAndDecodes) {
   manifest.id = {7, 11};
   manifest.lineage = "l";
   manifest.files = {{"000001.sst", "pages/000001-S-g0000000000000007.sst", 5, 0xFFFFFFFF}};
-  manifest.small_files = {{"CURRENT", "MANIFEST-1\n"}, {"MANIFEST-1", std::string("\0\1\2\xff", 4)}};
-  for (size_t size = 0; size < 5; ++size) manifest.blobs.push_back({std::to_string(size), std::string(size, '\xfe')});
+  manifest.small_files = {{"CURRENT", "MANIFEST-1\n"},
+                          {"MANIFEST-1", std::string("\0\1\2\xff", 4)}};
+  for (size_t size = 0; size < 5; ++size)
+    manifest.blobs.push_back({std::to_string(size), std::string(size, '\xfe')});
   std::string text = encode(manifest);
   Result<ProjectManifest> decoded = decode_manifest(text);
   ASSERT_OK(decoded);

@@ -1,6 +1,9 @@
 #include "pagestore/remote_files.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <rocksdb/file_system.h>
+#include <rocksdb/options.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,10 +12,6 @@
 #include <condition_variable>
 #include <mutex>
 #include <optional>
-
-#include <fmt/format.h>
-#include <rocksdb/file_system.h>
-#include <rocksdb/options.h>
 
 #include "base/crc32c.h"
 #include "env/file.h"
@@ -52,8 +51,10 @@ IOStatus io_status_of(const Status& status) {
   IOStatus io = IOStatus::IOError(text);
   if (status.code() == Code::kNoSpace) io = IOStatus::NoSpace(text);
   // An object that a manifest names and the store does not have is lost data, not a missing file.
-  if (status.code() == Code::kCorrupt || status.code() == Code::kNotFound) io = IOStatus::Corruption(text);
-  // RocksDB tries compactions again after a retryable error instead of closing the database to writes.
+  if (status.code() == Code::kCorrupt || status.code() == Code::kNotFound)
+    io = IOStatus::Corruption(text);
+  // RocksDB tries compactions again after a retryable error instead of closing the database to
+  // writes.
   if (status.code() == Code::kUnavailable || status.code() == Code::kRetry) io.SetRetryable(true);
   return io;
 }
@@ -70,17 +71,20 @@ class RemoteFiles::State {
     TIDE_TRY(env::make_directories(directory_));
     std::vector<std::string> present = TIDE_TRY(env::list_directory(directory_));
     for (const std::string& name : present) {
-      if (name.find(kFetchingSuffix) != std::string::npos) TIDE_TRY(env::remove_file(directory_ + "/" + name));
+      if (name.find(kFetchingSuffix) != std::string::npos)
+        TIDE_TRY(env::remove_file(directory_ + "/" + name));
     }
     for (const RemoteFile& file : files) {
       if (file.name.empty() || file.name.find('/') != std::string::npos) {
-        return Status(Code::kCorrupt, fmt::format("file name \"{}\" in a project's manifest", file.name));
+        return Status(Code::kCorrupt,
+                      fmt::format("file name \"{}\" in a project's manifest", file.name));
       }
       if (std::binary_search(present.begin(), present.end(), file.name)) {
         uint64_t size = TIDE_TRY(env::file_size(directory_ + "/" + file.name));
         if (size != file.size) {
-          return Status(Code::kCorrupt, fmt::format("{}/{} has {} bytes, the project's manifest says {}", directory_,
-                                                    file.name, size, file.size));
+          return Status(Code::kCorrupt,
+                        fmt::format("{}/{} has {} bytes, the project's manifest says {}",
+                                    directory_, file.name, size, file.size));
         }
         continue;
       }
@@ -101,11 +105,14 @@ class RemoteFiles::State {
   /// The name within our directory, if `path` lies there.
   std::optional<std::string> name_of(const std::string& path) const {
     size_t slash = path.rfind('/');
-    if (slash == std::string::npos || without_trailing_slash(path.substr(0, slash)) != directory_) return std::nullopt;
+    if (slash == std::string::npos || without_trailing_slash(path.substr(0, slash)) != directory_)
+      return std::nullopt;
     return path.substr(slash + 1);
   }
 
-  bool is_directory(const std::string& path) const { return without_trailing_slash(path) == directory_; }
+  bool is_directory(const std::string& path) const {
+    return without_trailing_slash(path) == directory_;
+  }
 
   std::optional<uint64_t> missing_size(const std::string& path) const {
     std::optional<std::string> name = name_of(path);
@@ -130,7 +137,8 @@ class RemoteFiles::State {
       auto found = missing_.find(name);
       if (found == missing_.end()) return {};
       if (found->second.fetching) {
-        // Somebody is at it: its outcome is ours, so that a dead store is not asked once per waiter.
+        // Somebody is at it: its outcome is ours, so that a dead store is not asked once per
+        // waiter.
         uint64_t round = found->second.round;
         changed_.wait(lock, [&] {
           found = missing_.find(name);
@@ -211,10 +219,14 @@ class RemoteFiles::State {
       uint64_t size = TIDE_TRY(env::file_size(incoming));
       uint32_t crc = TIDE_TRY(crc_of_file(incoming));
       if (size != file.size || crc != file.crc32c) {
-        return Status(Code::kCorrupt, fmt::format("object {} has {} bytes with CRC {:08x}, the project's manifest says "
-                                                  "{} bytes with CRC {:08x}",
-                                                  file.key, size, crc, file.size, file.crc32c))
-            .with_hint("Restore the object from a copy of the bucket, or restore the project to an earlier manifest.");
+        return Status(Code::kCorrupt,
+                      fmt::format(
+                          "object {} has {} bytes with CRC {:08x}, the project's manifest says "
+                          "{} bytes with CRC {:08x}",
+                          file.key, size, crc, file.size, file.crc32c))
+            .with_hint(
+                "Restore the object from a copy of the bucket, or restore the project to an "
+                "earlier manifest.");
       }
       if (::rename(incoming.c_str(), path.c_str()) != 0) {
         return Status::from_errno(errno, fmt::format("rename {} to {}", incoming, path));
@@ -223,7 +235,8 @@ class RemoteFiles::State {
     }();
     if (!done.ok()) {
       env::remove_file(incoming).ignore("removed at the next open");
-      return std::move(done).with_context(fmt::format("fetch {} from {}", file.name, store_.describe()));
+      return std::move(done).with_context(
+          fmt::format("fetch {} from {}", file.name, store_.describe()));
     }
     return {};
   }
@@ -248,33 +261,39 @@ class RemoteFileSystem final : public rocksdb::FileSystemWrapper {
   const char* Name() const override { return "TidewaterRemoteFiles"; }
 
   IOStatus NewSequentialFile(const std::string& path, const FileOptions& options,
-                             std::unique_ptr<rocksdb::FSSequentialFile>* result, IODebugContext* debug) override {
+                             std::unique_ptr<rocksdb::FSSequentialFile>* result,
+                             IODebugContext* debug) override {
     IOStatus here = bring(path);
     return here.ok() ? target()->NewSequentialFile(path, options, result, debug) : here;
   }
   IOStatus NewRandomAccessFile(const std::string& path, const FileOptions& options,
-                               std::unique_ptr<rocksdb::FSRandomAccessFile>* result, IODebugContext* debug) override {
+                               std::unique_ptr<rocksdb::FSRandomAccessFile>* result,
+                               IODebugContext* debug) override {
     IOStatus here = bring(path);
     return here.ok() ? target()->NewRandomAccessFile(path, options, result, debug) : here;
   }
   IOStatus NewRandomRWFile(const std::string& path, const FileOptions& options,
-                           std::unique_ptr<rocksdb::FSRandomRWFile>* result, IODebugContext* debug) override {
+                           std::unique_ptr<rocksdb::FSRandomRWFile>* result,
+                           IODebugContext* debug) override {
     IOStatus here = bring(path);
     return here.ok() ? target()->NewRandomRWFile(path, options, result, debug) : here;
   }
   IOStatus ReopenWritableFile(const std::string& path, const FileOptions& options,
-                              std::unique_ptr<rocksdb::FSWritableFile>* result, IODebugContext* debug) override {
+                              std::unique_ptr<rocksdb::FSWritableFile>* result,
+                              IODebugContext* debug) override {
     IOStatus here = bring(path);
     return here.ok() ? target()->ReopenWritableFile(path, options, result, debug) : here;
   }
   IOStatus NewWritableFile(const std::string& path, const FileOptions& options,
-                           std::unique_ptr<rocksdb::FSWritableFile>* result, IODebugContext* debug) override {
+                           std::unique_ptr<rocksdb::FSWritableFile>* result,
+                           IODebugContext* debug) override {
     // A new file takes the place of the missing one, as it would of one that is here.
     if (std::optional<std::string> name = state_->missing_name(path)) state_->forget(*name);
     return target()->NewWritableFile(path, options, result, debug);
   }
 
-  IOStatus FileExists(const std::string& path, const IOOptions& options, IODebugContext* debug) override {
+  IOStatus FileExists(const std::string& path, const IOOptions& options,
+                      IODebugContext* debug) override {
     if (state_->missing_name(path)) return IOStatus::OK();
     return target()->FileExists(path, options, debug);
   }
@@ -286,13 +305,13 @@ class RemoteFileSystem final : public rocksdb::FileSystemWrapper {
     }
     return target()->GetFileSize(path, options, size, debug);
   }
-  IOStatus GetFileModificationTime(const std::string& path, const IOOptions& options, uint64_t* time,
-                                   IODebugContext* debug) override {
+  IOStatus GetFileModificationTime(const std::string& path, const IOOptions& options,
+                                   uint64_t* time, IODebugContext* debug) override {
     IOStatus here = bring(path);
     return here.ok() ? target()->GetFileModificationTime(path, options, time, debug) : here;
   }
-  IOStatus GetChildren(const std::string& directory, const IOOptions& options, std::vector<std::string>* names,
-                       IODebugContext* debug) override {
+  IOStatus GetChildren(const std::string& directory, const IOOptions& options,
+                       std::vector<std::string>* names, IODebugContext* debug) override {
     // Missing names first: a file that arrives in between is then seen twice, never not at all.
     std::vector<std::string> missing;
     if (state_->is_directory(directory)) missing = state_->missing_names();
@@ -304,13 +323,16 @@ class RemoteFileSystem final : public rocksdb::FileSystemWrapper {
     return listed;
   }
   IOStatus GetChildrenFileAttributes(const std::string& directory, const IOOptions& options,
-                                     std::vector<rocksdb::FileAttributes>* result, IODebugContext* debug) override {
+                                     std::vector<rocksdb::FileAttributes>* result,
+                                     IODebugContext* debug) override {
     // The base class asks our own GetChildren and GetFileSize.
     return FileSystem::GetChildrenFileAttributes(directory, options, result, debug);
   }
 
-  IOStatus DeleteFile(const std::string& path, const IOOptions& options, IODebugContext* debug) override {
-    if (std::optional<std::string> name = state_->missing_name(path); name && state_->forget(*name)) {
+  IOStatus DeleteFile(const std::string& path, const IOOptions& options,
+                      IODebugContext* debug) override {
+    if (std::optional<std::string> name = state_->missing_name(path);
+        name && state_->forget(*name)) {
       return IOStatus::OK();
     }
     return target()->DeleteFile(path, options, debug);
@@ -331,14 +353,15 @@ class RemoteFileSystem final : public rocksdb::FileSystemWrapper {
   IOStatus NumFileLinks(const std::string& path, const IOOptions& options, uint64_t* count,
                         IODebugContext* debug) override {
     if (state_->missing_name(path)) {
-      // The object is a second copy: RocksDB then deletes the file at once instead of shrinking it step by step.
+      // The object is a second copy: RocksDB then deletes the file at once instead of shrinking it
+      // step by step.
       *count = 2;
       return IOStatus::OK();
     }
     return target()->NumFileLinks(path, options, count, debug);
   }
-  IOStatus AreFilesSame(const std::string& first, const std::string& second, const IOOptions& options, bool* same,
-                        IODebugContext* debug) override {
+  IOStatus AreFilesSame(const std::string& first, const std::string& second,
+                        const IOOptions& options, bool* same, IODebugContext* debug) override {
     if (state_->missing_name(first) || state_->missing_name(second)) {
       *same = first == second;
       return IOStatus::OK();
@@ -360,7 +383,8 @@ class RemoteFileSystem final : public rocksdb::FileSystemWrapper {
 RemoteFiles::RemoteFiles(std::shared_ptr<State> state)
     : state_(std::move(state)), file_system_(std::make_shared<RemoteFileSystem>(state_)) {}
 
-Result<std::unique_ptr<RemoteFiles>> RemoteFiles::open(const std::string& directory, objectstore::ObjectStore& store,
+Result<std::unique_ptr<RemoteFiles>> RemoteFiles::open(const std::string& directory,
+                                                       objectstore::ObjectStore& store,
                                                        const std::vector<RemoteFile>& files) {
   auto state = std::make_shared<State>(without_trailing_slash(directory), store);
   TIDE_TRY(state->load(files));
@@ -382,7 +406,8 @@ Status RemoteFiles::fetch_all(const std::stop_token& stop) {
 RemoteFilesProgress RemoteFiles::progress() const { return state_->progress(); }
 
 void set_lazy_open(rocksdb::DBOptions& options) {
-  // RocksDB opens min(16, table cache / 4) tables at DB::Open; its smallest table cache is 20 - 10 entries.
+  // RocksDB opens min(16, table cache / 4) tables at DB::Open; its smallest table cache is 20 - 10
+  // entries.
   options.max_open_files = 20;
   options.skip_stats_update_on_db_open = true;
   options.skip_checking_sst_file_sizes_on_db_open = true;

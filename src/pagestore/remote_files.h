@@ -33,20 +33,23 @@ struct RemoteFilesProgress {
   uint64_t failures = 0;  ///< Fetches that failed; each may have been tried again since.
 };
 
-/// Makes the table and blob files of a database that are in the object store, but not here, appear to
-/// be here: a RocksDB file system that downloads such a file when it is first opened.
+/// Makes the table and blob files of a database that are in the object store, but not here, appear
+/// to be here: a RocksDB file system that downloads such a file when it is first opened.
 ///
-/// A download goes to a temporary file, is checked against size and CRC-32C and renamed, so a file in
-/// the directory is always whole. Several readers of one missing file share one download. A file that
-/// cannot be fetched fails the read that wanted it (retryable if the store is only unavailable) and is
-/// tried again by the next one. After the first download nothing lies between RocksDB and the file.
+/// A download goes to a temporary file, is checked against size and CRC-32C and renamed, so a file
+/// in the directory is always whole. Several readers of one missing file share one download. A file
+/// that cannot be fetched fails the read that wanted it (retryable if the store is only
+/// unavailable) and is tried again by the next one. After the first download nothing lies between
+/// RocksDB and the file.
 ///
 /// Thread-safe. Must outlive neither the database nor its Env: the file system keeps what it needs,
 /// but `store` must outlive the file system.
 class RemoteFiles {
  public:
-  /// `files` that exist in `directory` (made if needed) count as fetched; remains of broken downloads go.
-  static Result<std::unique_ptr<RemoteFiles>> open(const std::string& directory, objectstore::ObjectStore& store,
+  /// `files` that exist in `directory` (made if needed) count as fetched; remains of broken
+  /// downloads go.
+  static Result<std::unique_ptr<RemoteFiles>> open(const std::string& directory,
+                                                   objectstore::ObjectStore& store,
                                                    const std::vector<RemoteFile>& files);
 
   /// To be put under `rocksdb::NewCompositeEnv` and into `DBOptions::env`.
@@ -67,9 +70,10 @@ class RemoteFiles {
   std::shared_ptr<rocksdb::FileSystem> file_system_;
 };
 
-/// Sets what keeps DB::Open from touching every file: no statistics or size checks over all files, and
-/// so few open files that RocksDB opens at most two tables ahead. After DB::Open raise the limit again:
-/// `db->SetDBOptions({{"max_open_files", "5000"}})`; a compaction may still fetch its inputs at any time.
+/// Sets what keeps DB::Open from touching every file: no statistics or size checks over all files,
+/// and so few open files that RocksDB opens at most two tables ahead. After DB::Open raise the
+/// limit again: `db->SetDBOptions({{"max_open_files", "5000"}})`; a compaction may still fetch its
+/// inputs at any time.
 void set_lazy_open(rocksdb::DBOptions& options);
 
 }  // namespace tide::pagestore

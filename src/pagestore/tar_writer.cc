@@ -1,8 +1,8 @@
 #include "pagestore/tar_writer.h"
 
-#include <cstring>
-
 #include <fmt/format.h>
+
+#include <cstring>
 
 namespace tide::pagestore {
 namespace {
@@ -14,7 +14,9 @@ constexpr size_t kBlock = 512;
 Status TarWriter::header(const std::string& path, char type, unsigned mode, size_t size) {
   if (path.size() >= 100) return {Code::kBug, fmt::format("path too long for tar: {}", path)};
   char block[kBlock] = {};
-  auto put = [&block](size_t at, std::string_view text) { std::memcpy(block + at, text.data(), text.size()); };
+  auto put = [&block](size_t at, std::string_view text) {
+    std::memcpy(block + at, text.data(), text.size());
+  };
   put(0, path);
   put(100, fmt::format("{:07o}", mode));
   put(108, "0000000");

@@ -1,11 +1,11 @@
 #include "pagestore/template_import.h"
 
+#include <rocksdb/write_batch.h>
+
 #include <chrono>
 #include <map>
 #include <random>
 #include <regex>
-
-#include <rocksdb/write_batch.h>
 
 #include "base/bytes.h"
 #include "env/file.h"
@@ -114,8 +114,10 @@ class Import {
     std::string directory(pgformat::slru_directory(slru));
     for (const std::string& name : TIDE_TRY(env::list_directory(cluster_ + "/" + directory))) {
       if (!std::regex_match(name, std::regex("[0-9A-F]{4,6}"))) continue;
-      uint32_t first = static_cast<uint32_t>(std::stoul(name, nullptr, 16)) * pgformat::kSlruPagesPerSegment;
-      std::string content = TIDE_TRY(env::read_file(fmt::format("{}/{}/{}", cluster_, directory, name)));
+      uint32_t first =
+          static_cast<uint32_t>(std::stoul(name, nullptr, 16)) * pgformat::kSlruPagesPerSegment;
+      std::string content =
+          TIDE_TRY(env::read_file(fmt::format("{}/{}/{}", cluster_, directory, name)));
       for (uint32_t page = 0; page < content.size() / kPageSize; ++page) {
         TIDE_TRY(put(Kind::kSlru, slru_body(slru, first + page),
                      encode_image(as_bytes(content).data() + page * kPageSize)));

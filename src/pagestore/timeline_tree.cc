@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <mutex>
-
 #include <nlohmann/json.hpp>
 
 namespace tide::pagestore {
@@ -29,7 +28,8 @@ Result<TimelineInfo> TimelineInfo::from_json(std::string_view text) {
     info.history_cutoff = TIDE_TRY(Lsn::parse(json.value("history_cutoff", "0/0")));
     if (json.contains("parent")) info.parent = TimelineId{json["parent"].get<uint32_t>()};
   } catch (const nlohmann::json::exception& error) {
-    return Status(Code::kCorrupt, fmt::format("stored timeline is not valid: {}", text)).with_detail(error.what());
+    return Status(Code::kCorrupt, fmt::format("stored timeline is not valid: {}", text))
+        .with_detail(error.what());
   }
   return info;
 }

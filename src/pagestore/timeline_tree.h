@@ -16,7 +16,7 @@ namespace tide::pagestore {
 struct TimelineInfo {
   TimelineId id;
   std::optional<TimelineId> parent;
-  Lsn branch_lsn;         ///< first LSN of its own; for the root, where its template was imported
+  Lsn branch_lsn;          ///< first LSN of its own; for the root, where its template was imported
   int64_t created_us = 0;  ///< microseconds since 1970
   Lsn history_cutoff;      ///< no reads below, but at the branch points of children
 

@@ -1,9 +1,9 @@
 #include "pagestore/versions.h"
 
+#include <rocksdb/db.h>
+
 #include <map>
 #include <vector>
-
-#include <rocksdb/db.h>
 
 #include "pagestore/rocks_status.h"
 
@@ -45,8 +45,8 @@ Status Versions::walk(TimelineId timeline, Kind kind, std::string_view body, Lsn
   return {};
 }
 
-Status Versions::walk_many(TimelineId timeline, Kind kind, std::span<const std::string> bodies, Lsn at,
-                           const VisitMany& visit) const {
+Status Versions::walk_many(TimelineId timeline, Kind kind, std::span<const std::string> bodies,
+                           Lsn at, const VisitMany& visit) const {
   std::vector<size_t> open(bodies.size());
   for (size_t i = 0; i < open.size(); ++i) open[i] = i;
   for (const TimelineTree::Level& level : tree_.levels(timeline, at)) {
@@ -89,8 +89,8 @@ Status Versions::list(TimelineId timeline, Kind kind, std::string_view prefix, L
       }
       if (!newest.contains(body)) newest[body] = {parts.lsn, std::string(view(iterator->value()))};
       iterator->Seek(version_key(kind, level.timeline, body, Lsn(0)));  // the oldest possible
-      if (iterator->Valid() && view(iterator->key()) ==
-                                   std::string_view(version_key(kind, level.timeline, body, Lsn(0)))) {
+      if (iterator->Valid() && view(iterator->key()) == std::string_view(version_key(
+                                                            kind, level.timeline, body, Lsn(0)))) {
         iterator->Next();
       }
     }

@@ -20,8 +20,8 @@ namespace tide::pagestore {
 
 /// Reads versioned keys of a branch and, where it has not diverged, of its ancestors.
 ///
-/// A snapshot-free view: every read sees what has been written when it begins, which is right because
-/// versions are only ever added above what readers ask for. Safe from any thread.
+/// A snapshot-free view: every read sees what has been written when it begins, which is right
+/// because versions are only ever added above what readers ask for. Safe from any thread.
 class Versions {
  public:
   Versions(rocksdb::DB& db, const TimelineTree& tree) : db_(db), tree_(tree) {}
@@ -32,13 +32,16 @@ class Versions {
   };
 
   /// The newest version not above `at`; nothing if there is none.
-  Result<std::optional<Version>> newest(TimelineId timeline, Kind kind, std::string_view body, Lsn at) const;
+  Result<std::optional<Version>> newest(TimelineId timeline, Kind kind, std::string_view body,
+                                        Lsn at) const;
 
   /// Calls `visit` with versions not above `at`, newest first, until it returns false.
   using Visit = std::function<bool(Lsn lsn, std::string_view value)>;
-  Status walk(TimelineId timeline, Kind kind, std::string_view body, Lsn at, const Visit& visit) const;
+  Status walk(TimelineId timeline, Kind kind, std::string_view body, Lsn at,
+              const Visit& visit) const;
 
-  /// Walks many things of one kind in one go, with one iterator per ancestor. `bodies` must be sorted.
+  /// Walks many things of one kind in one go, with one iterator per ancestor. `bodies` must be
+  /// sorted.
   using VisitMany = std::function<bool(size_t index, Lsn lsn, std::string_view value)>;
   Status walk_many(TimelineId timeline, Kind kind, std::span<const std::string> bodies, Lsn at,
                    const VisitMany& visit) const;

@@ -29,7 +29,8 @@ using Connection = std::unique_ptr<PGconn, ConnectionCloser>;
 int64_t postgres_now() {
   constexpr int64_t kUnixToPostgres = 946684800;
   auto now = std::chrono::system_clock::now().time_since_epoch();
-  return std::chrono::duration_cast<std::chrono::microseconds>(now).count() - kUnixToPostgres * 1000000;
+  return std::chrono::duration_cast<std::chrono::microseconds>(now).count() -
+         kUnixToPostgres * 1000000;
 }
 
 std::string last_message(PGconn* connection) {
@@ -51,10 +52,12 @@ class Acceptor::Impl {
         quit_(::eventfd(0, EFD_CLOEXEC)) {}
 
   Status connect() {
-    std::string conninfo = fmt::format("{} replication=true application_name={}", conninfo_, kStandbyName);
+    std::string conninfo =
+        fmt::format("{} replication=true application_name={}", conninfo_, kStandbyName);
     Connection connection(PQconnectdb(conninfo.c_str()));
     if (PQstatus(connection.get()) != CONNECTION_OK) {
-      return {Code::kUnavailable, "acceptor cannot reach its compute: " + last_message(connection.get())};
+      return {Code::kUnavailable,
+              "acceptor cannot reach its compute: " + last_message(connection.get())};
     }
     received_ = synced_ = log_.flushed();
     std::string command = fmt::format("START_REPLICATION PHYSICAL {} TIMELINE 1", synced_);
@@ -210,14 +213,16 @@ Acceptor::Acceptor(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Acceptor::~Acceptor() { impl_->stop(); }
 
 Result<std::unique_ptr<Acceptor>> Acceptor::start(walstore::TimelineLog& log, Epoch epoch,
-                                                  const std::string& conninfo, std::function<void()> on_wal) {
+                                                  const std::string& conninfo,
+                                                  std::function<void()> on_wal) {
   auto impl = std::make_unique<Impl>(log, epoch, conninfo, std::move(on_wal));
   TIDE_TRY(impl->connect());
   impl->start_thread();
   return std::unique_ptr<Acceptor>(new Acceptor(std::move(impl)));
 }
 
-std::unique_ptr<Acceptor> Acceptor::resume(walstore::TimelineLog& log, Epoch epoch, const std::string& conninfo,
+std::unique_ptr<Acceptor> Acceptor::resume(walstore::TimelineLog& log, Epoch epoch,
+                                           const std::string& conninfo,
                                            std::function<void()> on_wal) {
   auto impl = std::make_unique<Impl>(log, epoch, conninfo, std::move(on_wal));
   impl->start_thread();

@@ -15,7 +15,8 @@ constexpr size_t kChunk = 1 << 20;
 constexpr uint32_t kRun = 64;
 
 /// Reads an epoch's WAL record by record, from the first segment that is still there.
-void check_epoch(TimelineService& timeline, const EpochHistory::Entry& entry, Lsn flushed, FsckReport& report) {
+void check_epoch(TimelineService& timeline, const EpochHistory::Entry& entry, Lsn flushed,
+                 FsckReport& report) {
   std::string directory = timeline.log().epoch_directory(entry.epoch);
   auto names = env::list_directory(directory);
   if (!names.ok()) return;  // trimmed as a whole
@@ -33,7 +34,8 @@ void check_epoch(TimelineService& timeline, const EpochHistory::Entry& entry, Ls
   pgformat::WalReader reader(options);
   Bytes chunk(kChunk);
   auto problem = [&](std::string detail) {
-    report.problems.push_back({"WAL", fmt::format("{} at {}", directory, reader.valid_end()), std::move(detail)});
+    report.problems.push_back(
+        {"WAL", fmt::format("{} at {}", directory, reader.valid_end()), std::move(detail)});
   };
   while (true) {
     auto size = timeline.log().read(reader.fed_end(), end, chunk);
@@ -65,11 +67,13 @@ Status check_pages(Project& project, TimelineService& timeline, FsckReport& repo
         std::vector<std::byte> pages(size_t{kRun} * kPageSize);
         for (uint32_t begin = 0; begin < blocks; begin += kRun) {
           std::vector<PageTag> tags;
-          for (uint32_t block = begin; block < std::min(blocks, begin + kRun); ++block) tags.push_back({rel, block});
+          for (uint32_t block = begin; block < std::min(blocks, begin + kRun); ++block)
+            tags.push_back({rel, block});
           Status read = store.pages().read(timeline.id(), tags, at, pages.data());
           report.checked["pages"] += tags.size();
           if (!read.ok()) {
-            report.problems.push_back({"page", fmt::format("{} {}", timeline.id(), tags.front()), read.message()});
+            report.problems.push_back(
+                {"page", fmt::format("{} {}", timeline.id(), tags.front()), read.message()});
           }
         }
         return {};

@@ -20,8 +20,9 @@ struct FsckReport {
   std::vector<Problem> problems;
 };
 
-/// Looks at everything stored and only reports. WAL records by CRC, page-store files by their checksums, objects by
-/// presence and size; `deep`: objects by content too, and every page of every branch's head is made.
+/// Looks at everything stored and only reports. WAL records by CRC, page-store files by their
+/// checksums, objects by presence and size; `deep`: objects by content too, and every page of every
+/// branch's head is made.
 Result<FsckReport> check(Project& project, ObjectMirror* mirror, bool deep);
 
 }  // namespace tide::storage

@@ -43,7 +43,8 @@ void ImageMaker::run() {
   while (!wake_.wait_for(lock, kPause, [&] { return stopping_; })) {
     lock.unlock();
     bool stopping = false;
-    for (auto wanted = queue_.take(kBatch); !wanted.empty() && !stopping; wanted = queue_.take(kBatch)) {
+    for (auto wanted = queue_.take(kBatch); !wanted.empty() && !stopping;
+         wanted = queue_.take(kBatch)) {
       Status made = make(wanted);
       // One bad page must not cost the others their images.
       for (size_t i = 0; !made.ok() && i < wanted.size(); ++i) {
@@ -67,17 +68,20 @@ Status ImageMaker::make(const std::vector<Wanted>& wanted) {
     }
     std::byte image[kPageSize];
     Lsn chain_lsn;
-    bool exists = TIDE_TRY(store_.pages().read_slru(want.timeline, pagestore::slru_of_body(want.body),
-                                                    store_.ingested(want.timeline), image, &chain_lsn));
+    bool exists =
+        TIDE_TRY(store_.pages().read_slru(want.timeline, pagestore::slru_of_body(want.body),
+                                          store_.ingested(want.timeline), image, &chain_lsn));
     if (!exists) continue;
-    TIDE_TRY(store_.put_image(want.kind, want.timeline, want.body, chain_lsn, pagestore::encode_image(image)));
+    TIDE_TRY(store_.put_image(want.kind, want.timeline, want.body, chain_lsn,
+                              pagestore::encode_image(image)));
     ++made_;
   }
   for (auto& [timeline, tags] : pages) {
     std::sort(tags.begin(), tags.end());
     std::vector<std::byte> images(tags.size() * kPageSize);
     std::vector<Lsn> chain_lsns;
-    TIDE_TRY(store_.pages().read(timeline, tags, store_.ingested(timeline), images.data(), &chain_lsns));
+    TIDE_TRY(
+        store_.pages().read(timeline, tags, store_.ingested(timeline), images.data(), &chain_lsns));
     for (size_t i = 0; i < tags.size(); ++i) {
       if (!chain_lsns[i].is_valid()) continue;
       TIDE_TRY(store_.put_image(Kind::kPage, timeline, pagestore::page_body(tags[i]), chain_lsns[i],

@@ -17,7 +17,8 @@ using walstore::EpochHistory;
 
 constexpr std::string_view kPartial = ".partial-";
 
-/// A WAL object's key taken apart: wal/t1/e3/NAME or wal/t1/e3/NAME.partial-LSN (16 hexadecimal digits).
+/// A WAL object's key taken apart: wal/t1/e3/NAME or wal/t1/e3/NAME.partial-LSN (16 hexadecimal
+/// digits).
 struct WalObject {
   TimelineId timeline;
   Epoch epoch;
@@ -63,7 +64,9 @@ std::string partial_key(TimelineId timeline, Epoch epoch, uint64_t segment, Lsn 
   return fmt::format("{}{}{:016X}", segment_key(timeline, epoch, segment), kPartial, end.value());
 }
 
-std::string history_key(TimelineId timeline) { return fmt::format("wal/{}/history.json", timeline); }
+std::string history_key(TimelineId timeline) {
+  return fmt::format("wal/{}/history.json", timeline);
+}
 
 std::optional<TimelineId> timeline_of_history(std::string_view key) {
   constexpr std::string_view kEnd = "/history.json";
@@ -75,7 +78,8 @@ std::optional<TimelineId> timeline_of_history(std::string_view key) {
 
 }  // namespace
 
-Result<std::unique_ptr<ObjectMirror>> ObjectMirror::open(objectstore::ObjectStore& store, Project& project,
+Result<std::unique_ptr<ObjectMirror>> ObjectMirror::open(objectstore::ObjectStore& store,
+                                                         Project& project,
                                                          const std::string& pages_directory,
                                                          uint64_t generation) {
   std::unique_ptr<ObjectMirror> mirror(new ObjectMirror(store, project));
@@ -106,7 +110,8 @@ Status ObjectMirror::upload_pages() {
 Status ObjectMirror::upload_wal(bool partial) {
   for (const auto& timeline : project_.timelines()) {
     Status uploaded = upload_timeline(*timeline, partial);
-    if (!uploaded.ok()) return std::move(uploaded).with_context(fmt::format("upload WAL of {}", timeline->id()));
+    if (!uploaded.ok())
+      return std::move(uploaded).with_context(fmt::format("upload WAL of {}", timeline->id()));
   }
   return {};
 }
@@ -114,8 +119,9 @@ Status ObjectMirror::upload_wal(bool partial) {
 Status ObjectMirror::upload_timeline(TimelineService& timeline, bool partial) {
   EpochHistory history = timeline.log().history();
   Lsn flushed = timeline.flushed();
-  // In the store, too, an epoch is known before it has WAL, or its number could be given out again; and its
-  // end is known once all its WAL is there: whoever restores can bring the pages up to every end it sees.
+  // In the store, too, an epoch is known before it has WAL, or its number could be given out again;
+  // and its end is known once all its WAL is there: whoever restores can bring the pages up to
+  // every end it sees.
   EpochHistory shown;
   shown.promised = history.promised;
   for (const EpochHistory::Entry& entry : history.entries) {
@@ -135,7 +141,8 @@ Status ObjectMirror::upload_timeline(TimelineService& timeline, bool partial) {
       Lsn upto = std::min(segment_end, end);
       // What is not here any more was trimmed, and that happens to safe WAL only.
       if (upto <= project_.store().durable(timeline.id()) &&
-          !env::exists(timeline.log().epoch_directory(entry.epoch) + "/" + pgformat::segment_file_name(segment))) {
+          !env::exists(timeline.log().epoch_directory(entry.epoch) + "/" +
+                       pgformat::segment_file_name(segment))) {
         done = upto;
         continue;
       }
@@ -156,12 +163,14 @@ Status ObjectMirror::upload_history(TimelineId id, const EpochHistory& history) 
   return {};
 }
 
-Status ObjectMirror::upload_segment(TimelineService& timeline, Epoch epoch, uint64_t segment, Lsn end) {
+Status ObjectMirror::upload_segment(TimelineService& timeline, Epoch epoch, uint64_t segment,
+                                    Lsn end) {
   std::string path =
       timeline.log().epoch_directory(epoch) + "/" + pgformat::segment_file_name(segment);
   std::string key = segment_key(timeline.id(), epoch, segment);
   std::vector<std::string> older;
-  for (const auto& info : TIDE_TRY(store_.list(key + std::string(kPartial)))) older.push_back(info.key);
+  for (const auto& info : TIDE_TRY(store_.list(key + std::string(kPartial))))
+    older.push_back(info.key);
   if (end == segment_start(segment + 1)) {
     TIDE_TRY(store_.put_file(key, path));
   } else {

@@ -16,17 +16,23 @@
 namespace tide::storage {
 
 /// The project's copy in the object store: page-store files behind a manifest, and WAL
-/// (docs/formats/object-layout.md). A fresh machine opens the project from it alone. One thread at a time.
+/// (docs/formats/object-layout.md). A fresh machine opens the project from it alone. One thread at
+/// a time.
 class ObjectMirror {
  public:
-  static Result<std::unique_ptr<ObjectMirror>> open(objectstore::ObjectStore& store, Project& project,
-                                                    const std::string& pages_directory, uint64_t generation);
+  static Result<std::unique_ptr<ObjectMirror>> open(objectstore::ObjectStore& store,
+                                                    Project& project,
+                                                    const std::string& pages_directory,
+                                                    uint64_t generation);
 
-  /// Page-store files and the manifest that names them. Includes everything ingested before the call.
+  /// Page-store files and the manifest that names them. Includes everything ingested before the
+  /// call.
   Status upload_pages();
-  /// Epoch histories and finished segments; with `partial`, also what the last segments hold by now.
+  /// Epoch histories and finished segments; with `partial`, also what the last segments hold by
+  /// now.
   Status upload_wal(bool partial);
-  /// Removes WAL objects that neither of the two newest manifests needs, and those of deleted timelines.
+  /// Removes WAL objects that neither of the two newest manifests needs, and those of deleted
+  /// timelines.
   Status trim();
 
   /// All of the timeline's WAL below is in the object store or below what the manifest holds.
@@ -38,7 +44,8 @@ class ObjectMirror {
   objectstore::ObjectStore& store() { return store_; }
 
  private:
-  ObjectMirror(objectstore::ObjectStore& store, Project& project) : store_(store), project_(project) {}
+  ObjectMirror(objectstore::ObjectStore& store, Project& project)
+      : store_(store), project_(project) {}
   Status upload_timeline(TimelineService& timeline, bool partial);
   Status upload_history(TimelineId id, const walstore::EpochHistory& history);
   Status upload_segment(TimelineService& timeline, Epoch epoch, uint64_t segment, Lsn end);
@@ -46,10 +53,10 @@ class ObjectMirror {
   objectstore::ObjectStore& store_;
   Project& project_;
   std::unique_ptr<pagestore::ProjectUpload> pages_;
-  std::map<TimelineId, std::string> histories_;             ///< as uploaded last
-  std::map<std::pair<TimelineId, Epoch>, Lsn> uploaded_;    ///< WAL of an epoch that is there
-  std::map<TimelineId, Lsn> safe_before_;                   ///< safe_ as of the manifest before the newest
-  mutable std::mutex mutex_;                                ///< guards safe_
+  std::map<TimelineId, std::string> histories_;           ///< as uploaded last
+  std::map<std::pair<TimelineId, Epoch>, Lsn> uploaded_;  ///< WAL of an epoch that is there
+  std::map<TimelineId, Lsn> safe_before_;  ///< safe_ as of the manifest before the newest
+  mutable std::mutex mutex_;               ///< guards safe_
   std::map<TimelineId, Lsn> safe_;
 };
 

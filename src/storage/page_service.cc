@@ -21,18 +21,26 @@ namespace {
 constexpr int kWaitForWalMs = 10000;
 constexpr int kAcceptPauseMs = 50;
 
-static_assert(sizeof(TidePsHeader) == 16 && sizeof(TidePsHello) == 24 && sizeof(TidePsGetPages) == 40 &&
-              sizeof(TidePsPages) == 32 && sizeof(TidePsRelSize) == 32 && sizeof(TidePsSize) == 32);
+static_assert(sizeof(TidePsHeader) == 16 && sizeof(TidePsHello) == 24 &&
+              sizeof(TidePsGetPages) == 40 && sizeof(TidePsPages) == 32 &&
+              sizeof(TidePsRelSize) == 32 && sizeof(TidePsSize) == 32);
 
 uint32_t error_code(const Status& status) {
   switch (status.code()) {
-    case Code::kInvalid: return TIDE_PS_ERR_INVALID;
-    case Code::kRetry: return TIDE_PS_ERR_WAIT_TIMEOUT;
-    case Code::kUnavailable: return TIDE_PS_ERR_RETRY;
-    case Code::kStaleEpoch: return TIDE_PS_ERR_STALE_EPOCH;
-    case Code::kOutOfRange: return TIDE_PS_ERR_OUT_OF_RANGE;
-    case Code::kCorrupt: return TIDE_PS_ERR_CORRUPT;
-    default: return TIDE_PS_ERR_INTERNAL;
+    case Code::kInvalid:
+      return TIDE_PS_ERR_INVALID;
+    case Code::kRetry:
+      return TIDE_PS_ERR_WAIT_TIMEOUT;
+    case Code::kUnavailable:
+      return TIDE_PS_ERR_RETRY;
+    case Code::kStaleEpoch:
+      return TIDE_PS_ERR_STALE_EPOCH;
+    case Code::kOutOfRange:
+      return TIDE_PS_ERR_OUT_OF_RANGE;
+    case Code::kCorrupt:
+      return TIDE_PS_ERR_CORRUPT;
+    default:
+      return TIDE_PS_ERR_INTERNAL;
   }
 }
 
@@ -85,17 +93,22 @@ class PageService::Connection {
     if (!greeted_) return {Code::kInvalid, "the conversation begins with HELLO"};
     TIDE_TRY(check_epoch());
     switch (header.type) {
-      case TIDE_PS_GET_PAGES: return get_pages(header.request_id, body);
-      case TIDE_PS_REL_SIZE: return rel_size(header.request_id, body);
-      case TIDE_PS_DB_SIZE: return db_size(header.request_id, body);
-      default: return {Code::kInvalid, fmt::format("unknown request type {}", header.type)};
+      case TIDE_PS_GET_PAGES:
+        return get_pages(header.request_id, body);
+      case TIDE_PS_REL_SIZE:
+        return rel_size(header.request_id, body);
+      case TIDE_PS_DB_SIZE:
+        return db_size(header.request_id, body);
+      default:
+        return {Code::kInvalid, fmt::format("unknown request type {}", header.type)};
     }
   }
 
   template <typename Request>
   static Result<Request> parse(BytesView body) {
     if (body.size() != sizeof(Request)) {
-      return Status(Code::kInvalid, fmt::format("request of {} bytes, expected {}", body.size(), sizeof(Request)));
+      return Status(Code::kInvalid,
+                    fmt::format("request of {} bytes, expected {}", body.size(), sizeof(Request)));
     }
     return load<Request>(body.data());
   }
@@ -103,8 +116,8 @@ class PageService::Connection {
   Status hello(uint64_t id, BytesView body) {
     auto request = TIDE_TRY(parse<TidePsHello>(body));
     if (request.magic != TIDE_PS_MAGIC || request.version != TIDE_PS_VERSION) {
-      return {Code::kInvalid, fmt::format("page service version {}, this is {}", request.version,
-                                          TIDE_PS_VERSION)};
+      return {Code::kInvalid,
+              fmt::format("page service version {}, this is {}", request.version, TIDE_PS_VERSION)};
     }
     greeted_ = false;
     timeline_ = TimelineId{request.timeline};
@@ -123,14 +136,15 @@ class PageService::Connection {
     if (epoch_.value == 0) return {};  // a reader without a life of its own
     Epoch current = service_.current_epoch_(timeline_);
     if (epoch_ == current) return {};
-    return {Code::kStaleEpoch, fmt::format("epoch {} of {} was fenced by {}", epoch_, timeline_, current)};
+    return {Code::kStaleEpoch,
+            fmt::format("epoch {} of {} was fenced by {}", epoch_, timeline_, current)};
   }
 
   /// The LSN to answer at, once the store has what the request needs.
   Result<Lsn> position(uint64_t request_lsn, uint64_t min_lsn) const {
     if (request_lsn < min_lsn) {
-      return Status(Code::kInvalid, fmt::format("asked for the state at {}, but not before {}", Lsn(request_lsn),
-                                                Lsn(min_lsn)));
+      return Status(Code::kInvalid, fmt::format("asked for the state at {}, but not before {}",
+                                                Lsn(request_lsn), Lsn(min_lsn)));
     }
     TIDE_TRY(store_.wait_for(timeline_, Lsn(min_lsn), kWaitForWalMs));
     Lsn at = std::min(Lsn(request_lsn), store_.ingested(timeline_));
@@ -142,11 +156,14 @@ class PageService::Connection {
 
   Status get_pages(uint64_t id, BytesView body) {
     auto request = TIDE_TRY(parse<TidePsGetPages>(body));
-    if (request.block_count == 0 || request.block_count > TIDE_PS_MAX_BLOCKS || request.rel.fork > 3) {
-      return {Code::kInvalid, fmt::format("{} blocks of fork {}", request.block_count, request.rel.fork)};
+    if (request.block_count == 0 || request.block_count > TIDE_PS_MAX_BLOCKS ||
+        request.rel.fork > 3) {
+      return {Code::kInvalid,
+              fmt::format("{} blocks of fork {}", request.block_count, request.rel.fork)};
     }
     if (request.first_block > UINT32_MAX - request.block_count) {
-      return {Code::kInvalid, fmt::format("{} blocks from block {}", request.block_count, request.first_block)};
+      return {Code::kInvalid,
+              fmt::format("{} blocks from block {}", request.block_count, request.first_block)};
     }
     Lsn at = TIDE_TRY(position(request.request_lsn, request.min_lsn));
     // A truncated fork's pages are still stored, for those who ask at an older LSN.
@@ -157,7 +174,8 @@ class PageService::Connection {
     }
     pages_.resize(request.block_count * kPageSize);
     if (!tags_.empty()) TIDE_TRY(store_.pages().read(timeline_, tags_, at, pages_.data()));
-    std::fill(pages_.begin() + static_cast<ptrdiff_t>(tags_.size() * kPageSize), pages_.end(), std::byte{0});
+    std::fill(pages_.begin() + static_cast<ptrdiff_t>(tags_.size() * kPageSize), pages_.end(),
+              std::byte{0});
     service_.pages_ += request.block_count;
     TidePsPages answer{request.rel, request.first_block, request.block_count, at.value()};
     send(TIDE_PS_PAGES, id, &answer, sizeof answer, pages_);
@@ -193,7 +211,8 @@ class PageService::Connection {
   }
 
   void send(TidePsType type, uint64_t id, const void* head, size_t head_size, BytesView tail) {
-    TidePsHeader header{static_cast<uint32_t>(head_size + tail.size()), static_cast<uint16_t>(type), 0, id};
+    TidePsHeader header{static_cast<uint32_t>(head_size + tail.size()), static_cast<uint16_t>(type),
+                        0, id};
     iovec parts[3] = {{&header, sizeof header},
                       {const_cast<void*>(head), head_size},
                       {const_cast<std::byte*>(tail.data()), tail.size()}};

@@ -17,11 +17,13 @@ namespace tide::storage {
 
 /// Answers computes on a Unix socket (contracts/page_service.h).
 ///
-/// A thread per connection: a backend asks, waits and asks again, so its thread blocks where the backend
-/// does, and no hop to another thread is paid. Idle branches have no backends and so no threads.
+/// A thread per connection: a backend asks, waits and asks again, so its thread blocks where the
+/// backend does, and no hop to another thread is paid. Idle branches have no backends and so no
+/// threads.
 class PageService {
  public:
-  /// The epoch whose compute may read a timeline; asked for each request, so fencing takes effect at once.
+  /// The epoch whose compute may read a timeline; asked for each request, so fencing takes effect
+  /// at once.
   using CurrentEpoch = std::function<Epoch(TimelineId)>;
 
   static Result<std::unique_ptr<PageService>> start(const std::string& socket_path,
@@ -40,7 +42,8 @@ class PageService {
 
  private:
   class Connection;
-  PageService(env::FileDescriptor listener, const pagestore::PageStore& store, CurrentEpoch current_epoch);
+  PageService(env::FileDescriptor listener, const pagestore::PageStore& store,
+              CurrentEpoch current_epoch);
   void accept_loop();
 
   env::FileDescriptor listener_;

@@ -16,7 +16,8 @@ namespace tide::storage {
 namespace {
 
 using namespace pagestore;
-[[maybe_unused]] const auto* const kEnvironment = testing::AddGlobalTestEnvironment(new UnprivilegedEnvironment);
+[[maybe_unused]] const auto* const kEnvironment =
+    testing::AddGlobalTestEnvironment(new UnprivilegedEnvironment);
 
 constexpr RelFork kRel{1663, 5, 1000, Fork::kMain};
 constexpr TidePsRelFork kAsked{1663, 5, 1000, 0};
@@ -33,13 +34,16 @@ struct Answer {
 
 class Client {
  public:
-  explicit Client(const std::string& path) : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  explicit Client(const std::string& path)
+      : socket_(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
     EXPECT_EQ(::connect(socket_.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
   }
-  void send(std::string_view bytes) { (void)!::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL); }
+  void send(std::string_view bytes) {
+    (void)!::send(socket_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+  }
   template <typename Body>
   static std::string request(TidePsType type, const Body& body, uint64_t id = 1) {
     std::string bytes;
@@ -89,7 +93,8 @@ class PageServiceTest : public testing::Test {
     puts.push_back({Kind::kRelSize, rel_body(kRel), kRootLsn + 8, size_value(5)});
     store_.write(kRootTimeline, kRootLsn + 8, puts);
     // Cut to three; the pages of the two others stay stored.
-    store_.write(kRootTimeline, kRootLsn + 16, {{Kind::kRelSize, rel_body(kRel), kRootLsn + 16, size_value(3)}});
+    store_.write(kRootTimeline, kRootLsn + 16,
+                 {{Kind::kRelSize, rel_body(kRel), kRootLsn + 16, size_value(3)}});
     auto service = PageService::start(path_, *store_, [this](TimelineId id) {
       return id == kRootTimeline ? Epoch{epoch_.load()} : Epoch{};
     });
@@ -101,7 +106,8 @@ class PageServiceTest : public testing::Test {
     append(value, blocks);
     return value;
   }
-  static TidePsGetPages pages(uint32_t first, uint32_t count, uint64_t at = TIDE_PS_LATEST, uint64_t min = 0) {
+  static TidePsGetPages pages(uint32_t first, uint32_t count, uint64_t at = TIDE_PS_LATEST,
+                              uint64_t min = 0) {
     return {kAsked, first, count, at, min};
   }
   void expect_served() {
@@ -147,9 +153,11 @@ TEST_F(PageServiceTest, BlocksBehindTheEndAreZerosWhateverOnceStoodThere) {
   client.hello();
   Answer answer = client.ask(TIDE_PS_GET_PAGES, pages(2, 4));
   ASSERT_EQ(answer.header.type, TIDE_PS_PAGES);
-  EXPECT_EQ(answer.body.substr(sizeof(TidePsPages)), page_of('c') + std::string(3 * kPageSize, '\0'));
+  EXPECT_EQ(answer.body.substr(sizeof(TidePsPages)),
+            page_of('c') + std::string(3 * kPageSize, '\0'));
   answer = client.ask(TIDE_PS_GET_PAGES, pages(3, 2, (kRootLsn + 8).value()));
-  EXPECT_EQ(answer.body.substr(sizeof(TidePsPages)), page_of('d') + page_of('e')) << "at the older LSN they are there";
+  EXPECT_EQ(answer.body.substr(sizeof(TidePsPages)), page_of('d') + page_of('e'))
+      << "at the older LSN they are there";
   answer = client.ask(TIDE_PS_GET_PAGES, pages(4000000000, 128));
   EXPECT_EQ(answer.body.substr(sizeof(TidePsPages)), std::string(128 * kPageSize, '\0'));
 }
@@ -157,14 +165,16 @@ TEST_F(PageServiceTest, BlocksBehindTheEndAreZerosWhateverOnceStoodThere) {
 TEST_F(PageServiceTest, AFencedComputeGetsNothingMore) {
   Client client(path_);
   EXPECT_EQ(client.hello(kEpoch + 1).error(), TIDE_PS_ERR_STALE_EPOCH);
-  EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, pages(0, 1)).error(), TIDE_PS_ERR_INVALID) << "not greeted";
+  EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, pages(0, 1)).error(), TIDE_PS_ERR_INVALID)
+      << "not greeted";
   ASSERT_EQ(client.hello().header.type, TIDE_PS_HELLO_OK);
   EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, pages(0, 1)).header.type, TIDE_PS_PAGES);
   Client reader(path_);
   ASSERT_EQ(reader.hello(0).header.type, TIDE_PS_HELLO_OK);
   epoch_ = kEpoch + 1;
   EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, pages(0, 1)).error(), TIDE_PS_ERR_STALE_EPOCH);
-  EXPECT_EQ(client.ask(TIDE_PS_REL_SIZE, TidePsRelSize{kAsked, TIDE_PS_LATEST, 0}).error(), TIDE_PS_ERR_STALE_EPOCH);
+  EXPECT_EQ(client.ask(TIDE_PS_REL_SIZE, TidePsRelSize{kAsked, TIDE_PS_LATEST, 0}).error(),
+            TIDE_PS_ERR_STALE_EPOCH);
   EXPECT_EQ(reader.ask(TIDE_PS_GET_PAGES, pages(0, 1)).header.type, TIDE_PS_PAGES);
   epoch_ = 0;
   EXPECT_EQ(Client(path_).hello(kEpoch).error(), TIDE_PS_ERR_STALE_EPOCH);
@@ -183,9 +193,11 @@ TEST_F(PageServiceTest, WaitsForTheLsnItIsAskedFor) {
   client.hello();
   std::thread writer([&] {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
-    store_.write(kRootTimeline, kRootLsn + 64, {{Kind::kRelSize, rel_body(kRel), kRootLsn + 64, size_value(9)}});
+    store_.write(kRootTimeline, kRootLsn + 64,
+                 {{Kind::kRelSize, rel_body(kRel), kRootLsn + 64, size_value(9)}});
   });
-  Answer answer = client.ask(TIDE_PS_REL_SIZE, TidePsRelSize{kAsked, TIDE_PS_LATEST, (kRootLsn + 64).value()});
+  Answer answer =
+      client.ask(TIDE_PS_REL_SIZE, TidePsRelSize{kAsked, TIDE_PS_LATEST, (kRootLsn + 64).value()});
   writer.join();
   ASSERT_EQ(answer.header.type, TIDE_PS_SIZE);
   EXPECT_EQ(load<TidePsSize>(answer.body.data()).block_count, 9U);
@@ -198,8 +210,9 @@ TEST_F(PageServiceTest, ImpossibleRequestsAreErrorsAndTheConnectionLives) {
   EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, pages(0, 0)).error(), TIDE_PS_ERR_INVALID);
   EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, pages(0, 129)).error(), TIDE_PS_ERR_INVALID);
   EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, pages(UINT32_MAX, 2)).error(), TIDE_PS_ERR_INVALID);
-  EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, TidePsGetPages{{1, 2, 3, 4}, 0, 1, TIDE_PS_LATEST, 0}).error(),
-            TIDE_PS_ERR_INVALID);
+  EXPECT_EQ(
+      client.ask(TIDE_PS_GET_PAGES, TidePsGetPages{{1, 2, 3, 4}, 0, 1, TIDE_PS_LATEST, 0}).error(),
+      TIDE_PS_ERR_INVALID);
   EXPECT_EQ(client.ask(TIDE_PS_REL_SIZE, TidePsRelSize{{1, 2, 3, 99}, TIDE_PS_LATEST, 0}).error(),
             TIDE_PS_ERR_INVALID);
   EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, pages(0, 1, 8, 16)).error(), TIDE_PS_ERR_INVALID)
@@ -208,15 +221,17 @@ TEST_F(PageServiceTest, ImpossibleRequestsAreErrorsAndTheConnectionLives) {
   EXPECT_EQ(client.ask(static_cast<TidePsType>(77), uint32_t{5}).error(), TIDE_PS_ERR_INVALID);
   ASSERT_OK(store_->flush());
   ASSERT_OK(store_->set_history_cutoff(kRootTimeline, kRootLsn + 16));
-  EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, pages(0, 1, (kRootLsn + 8).value())).error(), TIDE_PS_ERR_OUT_OF_RANGE);
+  EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, pages(0, 1, (kRootLsn + 8).value())).error(),
+            TIDE_PS_ERR_OUT_OF_RANGE);
   EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, pages(0, 1)).header.type, TIDE_PS_PAGES);
 }
 
 TEST_F(PageServiceTest, RequestsInOnePieceOrByteByByte) {
   Client client(path_);
-  std::string all = Client::request(TIDE_PS_HELLO, TidePsHello{TIDE_PS_MAGIC, TIDE_PS_VERSION, 1, 0, kEpoch}, 1) +
-                    Client::request(TIDE_PS_GET_PAGES, pages(0, 1), 2) +
-                    Client::request(TIDE_PS_GET_PAGES, pages(1, 1), 3);
+  std::string all =
+      Client::request(TIDE_PS_HELLO, TidePsHello{TIDE_PS_MAGIC, TIDE_PS_VERSION, 1, 0, kEpoch}, 1) +
+      Client::request(TIDE_PS_GET_PAGES, pages(0, 1), 2) +
+      Client::request(TIDE_PS_GET_PAGES, pages(1, 1), 3);
   client.send(all);
   for (uint64_t id : {1, 2, 3}) EXPECT_EQ(client.receive().header.request_id, id);
   for (char byte : Client::request(TIDE_PS_GET_PAGES, pages(2, 1), 4)) client.send({&byte, 1});
@@ -232,7 +247,8 @@ TEST_F(PageServiceTest, AbuseHurtsNobodyElse) {
     if (round % 3 == 0) {
       append(garbage, TidePsHeader{UINT32_MAX - round, TIDE_PS_GET_PAGES, 0, 1});  // oversize
     } else if (round % 3 == 1) {
-      garbage = Client::request(TIDE_PS_GET_PAGES, pages(0, 128)).substr(0, 1 + round % 50);  // cut off
+      garbage =
+          Client::request(TIDE_PS_GET_PAGES, pages(0, 128)).substr(0, 1 + round % 50);  // cut off
     } else {
       for (size_t i = random() % 500; i > 0; --i) garbage.push_back(static_cast<char>(random()));
     }
@@ -248,7 +264,8 @@ TEST_F(PageServiceTest, AbuseHurtsNobodyElse) {
   for (int i = 0; i < 8; ++i) {
     silent.push_back(std::make_unique<Client>(path_));
     silent.back()->hello();
-    for (int k = 0; k < 20; ++k) silent.back()->send(Client::request(TIDE_PS_GET_PAGES, pages(0, 128)));
+    for (int k = 0; k < 20; ++k)
+      silent.back()->send(Client::request(TIDE_PS_GET_PAGES, pages(0, 128)));
   }
   expect_served();
   silent.resize(4);
@@ -283,7 +300,9 @@ TEST_F(PageServiceTest, ManyClientsAtOnce) {
 }
 
 TEST_F(PageServiceTest, PathsThatDoNotFitAreRefused) {
-  EXPECT_EQ(PageService::start(std::string(200, 'x'), *store_, [](TimelineId) { return Epoch{}; }).status().code(),
+  EXPECT_EQ(PageService::start(std::string(200, 'x'), *store_, [](TimelineId) { return Epoch{}; })
+                .status()
+                .code(),
             Code::kInvalid);
 }
 

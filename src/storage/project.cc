@@ -19,8 +19,8 @@ int64_t now_us() {
       .count();
 }
 
-/// The nearest position at or above at which a record may begin: records are aligned to 8 bytes, and a
-/// place inside a page header means the page's start.
+/// The nearest position at or above at which a record may begin: records are aligned to 8 bytes,
+/// and a place inside a page header means the page's start.
 Lsn align(Lsn lsn) {
   lsn = Lsn((lsn.value() + 7) / 8 * 8);
   uint64_t in_page = lsn.value() % kWalPageSize;
@@ -68,18 +68,21 @@ Status Project::open_timelines() {
         continue;
       }
       if (info.parent) {
-        // What the parent ingested may be lost by a crash although the branch, made at its end, is not.
+        // What the parent ingested may be lost by a crash although the branch, made at its end, is
+        // not.
         Status complete = store_->wait_for(*info.parent, info.branch_lsn, kParentWaitMs);
         if (!complete.ok()) {
           return std::move(complete)
               .with_detail(timelines_[*info.parent]->last_error())
-              .with_context(fmt::format("bring {} up to where {} branches off", *info.parent, info.id));
+              .with_context(
+                  fmt::format("bring {} up to where {} branches off", *info.parent, info.id));
         }
       }
       TIDE_TRY(open_timeline(info.id));
     }
     if (next.size() == before) {
-      return Status(Code::kCorrupt, fmt::format("{} branches from a timeline that does not exist", next[0].id));
+      return Status(Code::kCorrupt,
+                    fmt::format("{} branches from a timeline that does not exist", next[0].id));
     }
     waiting = std::move(next);
   }
@@ -97,7 +100,8 @@ Status Project::open_timeline(TimelineId id) {
 Result<pagestore::ImportedTemplate> Project::create(const std::string& template_directory) {
   std::lock_guard shape(shape_mutex_);
   if (auto info = store_->tree().find(kRoot)) {
-    if (!timeline(kRoot).ok()) TIDE_TRY(open_timeline(kRoot));  // an attempt before ended in between
+    if (!timeline(kRoot).ok())
+      TIDE_TRY(open_timeline(kRoot));  // an attempt before ended in between
     auto control = TIDE_TRY(pagestore::stored_control_file(*store_, kRoot, Lsn::max()));
     return pagestore::ImportedTemplate{control.system_id, info->branch_lsn};
   }
@@ -142,18 +146,20 @@ Result<Lsn> Project::create_timeline(TimelineId id, TimelineId parent, std::opti
     if (!timeline(id).ok()) TIDE_TRY(open_timeline(id));  // an attempt before ended in between
     return known->branch_lsn;
   }
-  if (!store_->tree().find(parent)) return Status(Code::kNotFound, fmt::format("no timeline {}", parent));
+  if (!store_->tree().find(parent))
+    return Status(Code::kNotFound, fmt::format("no timeline {}", parent));
   Lsn at = lsn.value_or(end);
   if (time_us) {
     auto point = TIDE_TRY(store_->lsn_for_time(parent, *time_us));
     if (point.kind == pagestore::PageStore::TimePoint::kBeforeHistory) {
       return Status(Code::kOutOfRange, "the time lies before the history that is kept")
-          .with_detail(fmt::format("The oldest state that can be reached is that of {}.",
-                                   std::max(store_->history_cutoff(parent),
-                                            store_->tree().find(parent)->branch_lsn)));
+          .with_detail(fmt::format(
+              "The oldest state that can be reached is that of {}.",
+              std::max(store_->history_cutoff(parent), store_->tree().find(parent)->branch_lsn)));
     }
     if (*time_us > now_us()) {
-      return Status(Code::kOutOfRange, "the time lies in the future").with_hint("Leave it out to branch now.");
+      return Status(Code::kOutOfRange, "the time lies in the future")
+          .with_hint("Leave it out to branch now.");
     }
     at = point.lsn;
   }
@@ -182,7 +188,8 @@ Result<Lsn> Project::create_timeline(TimelineId id, TimelineId parent, std::opti
 Status Project::delete_timeline(TimelineId id) {
   std::lock_guard shape(shape_mutex_);
   if (store_->tree().has_children(id)) {
-    return Status(Code::kConflict, fmt::format("{} has branches", id)).with_hint("Delete them first.");
+    return Status(Code::kConflict, fmt::format("{} has branches", id))
+        .with_hint("Delete them first.");
   }
   if (auto service = timeline(id); service.ok()) TIDE_TRY((*service)->retire());
   {

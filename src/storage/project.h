@@ -40,8 +40,8 @@ class Project {
   Result<std::shared_ptr<TimelineService>> timeline(TimelineId id) const;
   std::vector<std::shared_ptr<TimelineService>> timelines() const;
 
-  /// Branches at `lsn`, at `time_us`, or at the parent's newest flushed LSN. Idempotent for the same id:
-  /// the LSN of the first call stands.
+  /// Branches at `lsn`, at `time_us`, or at the parent's newest flushed LSN. Idempotent for the
+  /// same id: the LSN of the first call stands.
   Result<Lsn> create_timeline(TimelineId id, TimelineId parent, std::optional<Lsn> lsn,
                               std::optional<int64_t> time_us);
   /// kConflict while it has children or a live compute; nothing there is fine.
@@ -52,7 +52,8 @@ class Project {
  private:
   Project(Paths paths, std::unique_ptr<pagestore::PageStore> store);
   Status open_timeline(TimelineId id);
-  /// Opens all timelines, parents first: a branch is readable once its parent has the WAL up to it again.
+  /// Opens all timelines, parents first: a branch is readable once its parent has the WAL up to it
+  /// again.
   Status open_timelines();
 
   Paths paths_;

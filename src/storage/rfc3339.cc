@@ -1,8 +1,8 @@
 #include "storage/rfc3339.h"
 
-#include <ctime>
-
 #include <fmt/format.h>
+
+#include <ctime>
 
 namespace tide::storage {
 
@@ -38,7 +38,9 @@ class Parser {
     return taken;
   }
   bool next_is(char character) const { return !rest_.empty() && rest_.front() == character; }
-  bool next_is_digit() const { return !rest_.empty() && rest_.front() >= '0' && rest_.front() <= '9'; }
+  bool next_is_digit() const {
+    return !rest_.empty() && rest_.front() >= '0' && rest_.front() <= '9';
+  }
   bool complete() const { return !failed_ && rest_.empty(); }
 
  private:
@@ -86,10 +88,11 @@ Result<int64_t> parse_rfc3339(std::string_view text) {
     offset_minutes = parser.number(2);
   }
   if (!parser.complete() || month < 1 || month > 12 || parts.tm_mday < 1 ||
-      parts.tm_mday > days_of_month(year, month) || parts.tm_hour > 23 || parts.tm_min > 59 || parts.tm_sec > 60 ||
-      offset_hours > 23 || offset_minutes > 59) {
+      parts.tm_mday > days_of_month(year, month) || parts.tm_hour > 23 || parts.tm_min > 59 ||
+      parts.tm_sec > 60 || offset_hours > 23 || offset_minutes > 59) {
     return Status(Code::kInvalid, fmt::format("not a time: \"{}\"", text))
-        .with_hint("Write it as in RFC 3339: 2026-11-22T10:00:00.5Z or with an offset such as +01:00.");
+        .with_hint(
+            "Write it as in RFC 3339: 2026-11-22T10:00:00.5Z or with an offset such as +01:00.");
   }
   parts.tm_year = year - 1900;
   parts.tm_mon = month - 1;

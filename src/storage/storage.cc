@@ -78,13 +78,14 @@ Status run_storage(const StorageOptions& options) {
       paths, *redo, attachment.remote_files ? attachment.remote_files->file_system() : nullptr));
   std::unique_ptr<ObjectMirror> mirror;
   if (attachment.store != nullptr) {
-    mirror = TIDE_TRY(ObjectMirror::open(*attachment.store, *project, paths.pages, attachment.generation));
+    mirror = TIDE_TRY(
+        ObjectMirror::open(*attachment.store, *project, paths.pages, attachment.generation));
   }
   {
     Upkeep upkeep(*project, mirror.get(), {});
     std::string page_socket = env::page_socket(directory);
-    auto pages = TIDE_TRY(PageService::start(page_socket, project->store(),
-                                             [&](TimelineId id) { return project->current_epoch(id); }));
+    auto pages = TIDE_TRY(PageService::start(
+        page_socket, project->store(), [&](TimelineId id) { return project->current_epoch(id); }));
     ApiParts parts{*project, *pages, *redo, upkeep, page_socket};
     net::HttpServerOptions server_options;
     server_options.name = "storage";

@@ -2,7 +2,6 @@
 
 #include <charconv>
 #include <ctime>
-
 #include <nlohmann/json.hpp>
 
 #include "net/api_error.h"
@@ -62,7 +61,9 @@ json timeline_json(Project& project, TimelineService& timeline) {
   auto info = store.tree().find(timeline.id());
   auto history = timeline.log().history();
   json item = {{"id", timeline.id().value},
-               {"epoch", history.last() == nullptr ? history.promised.value : std::max(history.promised.value, history.last()->epoch.value)},
+               {"epoch", history.last() == nullptr
+                             ? history.promised.value
+                             : std::max(history.promised.value, history.last()->epoch.value)},
                {"active", timeline.log().has_open_epoch()},
                {"end_lsn", timeline.flushed().to_string()},
                {"ingested_lsn", store.ingested(timeline.id()).to_string()},
@@ -106,34 +107,34 @@ class Api {
       Lsn end = timeline->flushed();
       if (end > safe) pending += end - safe;
     }
-    return json{
-        {"project", system_id.has_value()},
-        {"system_id", system_id ? std::to_string(*system_id) : ""},
-        {"page_store",
-         {{"disk_bytes", project_.store().disk_bytes()},
-          {"images_made", project_.images().images_made()},
-          {"connections", pages.connections},
-          {"requests", pages.requests},
-          {"pages", pages.pages},
-          {"errors", pages.errors}}},
-        {"object_store",
-         {{"url", upkeep.object_store},
-          {"pending_bytes", upkeep.has_object_store ? pending : 0},
-          {"last_error", upkeep.last_error},
-          {"last_upload_time", upkeep.last_upload_time}}},
-        {"redo",
-         {{"helpers", redo.helpers},
-          {"alive", redo.helpers_alive},
-          {"pages", redo.pages},
-          {"records", redo.records},
-          {"failed_pages", redo.failed_pages},
-          {"deaths", redo.helper_deaths}}},
-        {"timelines", std::move(timelines)}};
+    return json{{"project", system_id.has_value()},
+                {"system_id", system_id ? std::to_string(*system_id) : ""},
+                {"page_store",
+                 {{"disk_bytes", project_.store().disk_bytes()},
+                  {"images_made", project_.images().images_made()},
+                  {"connections", pages.connections},
+                  {"requests", pages.requests},
+                  {"pages", pages.pages},
+                  {"errors", pages.errors}}},
+                {"object_store",
+                 {{"url", upkeep.object_store},
+                  {"pending_bytes", upkeep.has_object_store ? pending : 0},
+                  {"last_error", upkeep.last_error},
+                  {"last_upload_time", upkeep.last_upload_time}}},
+                {"redo",
+                 {{"helpers", redo.helpers},
+                  {"alive", redo.helpers_alive},
+                  {"pages", redo.pages},
+                  {"records", redo.records},
+                  {"failed_pages", redo.failed_pages},
+                  {"deaths", redo.helper_deaths}}},
+                {"timelines", std::move(timelines)}};
   }
 
   Result<json> list_timelines(const HttpRequest&) {
     json list = json::array();
-    for (const auto& timeline : project_.timelines()) list.push_back(timeline_json(project_, *timeline));
+    for (const auto& timeline : project_.timelines())
+      list.push_back(timeline_json(project_, *timeline));
     return list;
   }
 
@@ -173,8 +174,8 @@ class Api {
     auto timeline = TIDE_TRY(project_.timeline(TIDE_TRY(timeline_param(request))));
     json body = TIDE_TRY(net::parse_json(request.body));
     Epoch epoch{TIDE_TRY(net::number_member(body, "epoch"))};
-    auto durability =
-        TIDE_TRY(walstore::parse_durability(TIDE_TRY(net::string_member(body, "durability", "local"))));
+    auto durability = TIDE_TRY(
+        walstore::parse_durability(TIDE_TRY(net::string_member(body, "durability", "local"))));
     auto begun = TIDE_TRY(timeline->begin_epoch(epoch, durability));
     bool local = durability == walstore::Durability::kLocal;
     return json{{"epoch", begun.epoch.value},
@@ -205,7 +206,8 @@ class Api {
           buffer.clear();
           return {};
         });
-        TIDE_TRY(pagestore::write_base_backup(project_.store(), timeline->id(), start, wal_files, tar));
+        TIDE_TRY(
+            pagestore::write_base_backup(project_.store(), timeline->id(), start, wal_files, tar));
         return body.write(buffer);
       };
       return response;
@@ -233,7 +235,8 @@ class Api {
       RelFork rel = TIDE_TRY(RelFork::parse(query(request, "rel")));
       std::string block_text = query(request, "block");
       uint32_t block = 0;
-      auto [end, error] = std::from_chars(block_text.data(), block_text.data() + block_text.size(), block);
+      auto [end, error] =
+          std::from_chars(block_text.data(), block_text.data() + block_text.size(), block);
       if (error != std::errc() || end != block_text.data() + block_text.size()) {
         return Status(Code::kInvalid, fmt::format("not a block number: \"{}\"", block_text));
       }
@@ -268,17 +271,20 @@ class Api {
     TIDE_TRY(parts_.upkeep.flush_all());
     json durable = json::object();
     for (const auto& timeline : project_.timelines()) {
-      durable[std::to_string(timeline->id().value)] = project_.store().durable(timeline->id()).to_string();
+      durable[std::to_string(timeline->id().value)] =
+          project_.store().durable(timeline->id()).to_string();
     }
     return json{{"durable", std::move(durable)}};
   }
 
   Result<json> fsck(const HttpRequest& request) {
     json body = TIDE_TRY(net::parse_json(request.body));
-    FsckReport report = TIDE_TRY(check(project_, parts_.upkeep.mirror(), TIDE_TRY(net::bool_member(body, "deep", false))));
+    FsckReport report = TIDE_TRY(
+        check(project_, parts_.upkeep.mirror(), TIDE_TRY(net::bool_member(body, "deep", false))));
     json problems = json::array();
     for (const auto& problem : report.problems) {
-      problems.push_back({{"what", problem.what}, {"where", problem.where}, {"detail", problem.detail}});
+      problems.push_back(
+          {{"what", problem.what}, {"where", problem.where}, {"detail", problem.detail}});
     }
     return json{{"checked", report.checked}, {"problems", std::move(problems)}};
   }
@@ -301,19 +307,26 @@ class Api {
     PageService::Stats pages = parts_.pages.stats();
     redo::Stats redo = parts_.redo.stats();
     std::string text;
-    auto metric = [&](std::string_view name, std::string_view type, std::string_view help, uint64_t value) {
-      text += fmt::format("# HELP tide_{0} {1}\n# TYPE tide_{0} {2}\ntide_{0} {3}\n", name, help, type, value);
+    auto metric = [&](std::string_view name, std::string_view type, std::string_view help,
+                      uint64_t value) {
+      text += fmt::format("# HELP tide_{0} {1}\n# TYPE tide_{0} {2}\ntide_{0} {3}\n", name, help,
+                          type, value);
     };
     metric("page_requests_total", "counter", "Requests of computes.", pages.requests);
     metric("pages_served_total", "counter", "Pages sent to computes.", pages.pages);
-    metric("page_request_errors_total", "counter", "Requests answered with an error.", pages.errors);
+    metric("page_request_errors_total", "counter", "Requests answered with an error.",
+           pages.errors);
     metric("page_connections", "gauge", "Open connections of computes.", pages.connections);
     metric("redo_pages_total", "counter", "Pages redone.", redo.pages);
     metric("redo_records_total", "counter", "WAL records redone.", redo.records);
     metric("redo_busy_microseconds_total", "counter", "Time spent in redo.", redo.busy_micros);
-    metric("page_images_total", "counter", "Images made to cut chains.", project_.images().images_made());
-    metric("page_store_bytes", "gauge", "Bytes of the page store on disk.", project_.store().disk_bytes());
-    text += "# HELP tide_ingest_lag_bytes WAL not in the page store yet.\n# TYPE tide_ingest_lag_bytes gauge\n";
+    metric("page_images_total", "counter", "Images made to cut chains.",
+           project_.images().images_made());
+    metric("page_store_bytes", "gauge", "Bytes of the page store on disk.",
+           project_.store().disk_bytes());
+    text +=
+        "# HELP tide_ingest_lag_bytes WAL not in the page store yet.\n# TYPE tide_ingest_lag_bytes "
+        "gauge\n";
     for (const auto& timeline : project_.timelines()) {
       Lsn flushed = timeline->flushed();
       Lsn ingested = project_.store().ingested(timeline->id());
@@ -338,11 +351,13 @@ net::HttpRouter storage_routes(ApiParts& parts) {
   auto api = std::make_shared<Api>(parts);
   net::HttpRouter router;
   auto json_route = [&](const char* method, const char* pattern, auto member) {
-    router.add(method, pattern,
-               json_handler([api, member](const HttpRequest& request) { return ((*api).*member)(request); }));
+    router.add(method, pattern, json_handler([api, member](const HttpRequest& request) {
+                 return ((*api).*member)(request);
+               }));
   };
   auto raw_route = [&](const char* method, const char* pattern, auto member) {
-    router.add(method, pattern, [api, member](const HttpRequest& request) { return ((*api).*member)(request); });
+    router.add(method, pattern,
+               [api, member](const HttpRequest& request) { return ((*api).*member)(request); });
   };
   json_route("POST", "/v1/project", &Api::create_project);
   json_route("GET", "/v1/status", &Api::status);

@@ -40,7 +40,8 @@ TimelineService::TimelineService(TimelineId id, std::unique_ptr<walstore::Timeli
                                  pagestore::PageStore& store, pagestore::ImageQueue& images)
     : id_(id), log_(std::move(log)), store_(store), images_(images), chunk_(kChunkBytes) {}
 
-Result<std::unique_ptr<TimelineService>> TimelineService::open(const std::string& wal_root, TimelineId id,
+Result<std::unique_ptr<TimelineService>> TimelineService::open(const std::string& wal_root,
+                                                               TimelineId id,
                                                                pagestore::PageStore& store,
                                                                pagestore::ImageQueue& images) {
   auto log = TIDE_TRY(walstore::TimelineLog::open(fmt::format("{}/{}", wal_root, id), id));
@@ -72,7 +73,8 @@ void TimelineService::stop_ingest() {
 Status TimelineService::retire() {
   std::lock_guard life(life_mutex_);
   if (log_->has_open_epoch()) {
-    return Status(Code::kConflict, fmt::format("{} has a live compute", id_)).with_hint("Suspend it first.");
+    return Status(Code::kConflict, fmt::format("{} has a live compute", id_))
+        .with_hint("Suspend it first.");
   }
   retired_ = true;
   stop_ingest();
@@ -111,7 +113,8 @@ Result<Lsn> TimelineService::settle(int timeout_ms) {
                                       [&] { return reached() || !running_; });
   if (!seen || !reached()) {
     return Status(Code::kRetry, fmt::format("{} is behind its WAL", id_))
-        .with_detail(fmt::format("It has taken in {} of {}. {}", store_.ingested(id_), wanted, last_error_));
+        .with_detail(
+            fmt::format("It has taken in {} of {}. {}", store_.ingested(id_), wanted, last_error_));
   }
   return store_.ingested(id_);
 }
@@ -191,7 +194,8 @@ Result<bool> TimelineService::ingest_some() {
       reader_ = std::make_unique<pgformat::WalReader>(options);
       reader_epoch_ = entry->epoch;
     }
-    Lsn limit = std::min(flushed(), entry != nullptr ? entry->end.value_or(Lsn::max()) : Lsn::max());
+    Lsn limit =
+        std::min(flushed(), entry != nullptr ? entry->end.value_or(Lsn::max()) : Lsn::max());
     size_t size = TIDE_TRY(log_->read(reader_->fed_end(), limit, chunk_));
     if (size == 0) {
       {
@@ -211,7 +215,8 @@ Result<bool> TimelineService::ingest_some() {
     TIDE_TRY(ingest_->commit());
     examined_more_.notify_all();
     if (reader_->ended()) {
-      return Status(Code::kCorrupt, fmt::format("WAL of {} at {} is empty", id_, reader_->valid_end()))
+      return Status(Code::kCorrupt,
+                    fmt::format("WAL of {} at {} is empty", id_, reader_->valid_end()))
           .with_detail(fmt::format("It should reach to {}.", limit));
     }
     if (auto feed = log_->feed()) {
@@ -234,7 +239,9 @@ Result<walstore::TimelineLog::End> TimelineService::end_open_epoch() {
   nudge();
   Status caught_up = store_.wait_for(id_, end.end, kCatchUpTimeoutMs);
   if (!caught_up.ok()) {
-    return std::move(caught_up).with_detail(last_error()).with_context("bring the page store up to the end of WAL");
+    return std::move(caught_up)
+        .with_detail(last_error())
+        .with_context("bring the page store up to the end of WAL");
   }
   return end;
 }
@@ -272,15 +279,18 @@ Result<TimelineService::Begun> TimelineService::begin_epoch(Epoch epoch, Durabil
   auto control = TIDE_TRY(pagestore::stored_control_file(store_, id_, start));
   record.system_id = control.system_id;
 
-  // What stands before the start on its page is made up: it belongs to another epoch's directory, and
-  // readers take it from there.
+  // What stands before the start on its page is made up: it belongs to another epoch's directory,
+  // and readers take it from there.
   auto pieces = TIDE_TRY(pgformat::lay_start_record(record, {}));
-  // Of the pages before, PostgreSQL looks at the segment's first only: the others would be megabytes to sync.
+  // Of the pages before, PostgreSQL looks at the segment's first only: the others would be
+  // megabytes to sync.
   uint64_t start_page = normalize(start).value() % kWalSegmentSize / kWalPageSize * kWalPageSize;
   std::erase_if(pieces, [&](const pgformat::SegmentPiece& piece) {
-    return piece.segment == pgformat::segment_number(start) && piece.offset > 0 && piece.offset < start_page;
+    return piece.segment == pgformat::segment_number(start) && piece.offset > 0 &&
+           piece.offset < start_page;
   });
-  TIDE_TRY(log_->begin_epoch(epoch, durability, start, prev, pgformat::checkpoint_record_end(start), pieces));
+  TIDE_TRY(log_->begin_epoch(epoch, durability, start, prev, pgformat::checkpoint_record_end(start),
+                             pieces));
   current_epoch_ = epoch.value;
   start_ingest();
   return Begun{epoch, start, record.system_id, log_->epoch_directory(epoch)};
@@ -330,7 +340,8 @@ Result<Lsn> TimelineService::epoch_start(Epoch epoch) const {
   return Status(Code::kNotFound, fmt::format("{} has no epoch {}", id_, epoch));
 }
 
-Result<std::vector<std::pair<std::string, std::string>>> TimelineService::first_wal_files(Epoch epoch) const {
+Result<std::vector<std::pair<std::string, std::string>>> TimelineService::first_wal_files(
+    Epoch epoch) const {
   std::vector<std::pair<std::string, std::string>> files;
   for (const EpochHistory::Entry& entry : log_->history().entries) {
     if (entry.epoch != epoch || entry.durability != Durability::kAcceptor) continue;

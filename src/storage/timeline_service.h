@@ -18,8 +18,8 @@ namespace tide::storage {
 
 class Acceptor;
 
-/// One timeline at work: its log, the thread that brings the log into the page store, and the steps by
-/// which one compute's life ends and the next begins. Thread-safe.
+/// One timeline at work: its log, the thread that brings the log into the page store, and the steps
+/// by which one compute's life ends and the next begins. Thread-safe.
 class TimelineService {
  public:
   static Result<std::unique_ptr<TimelineService>> open(const std::string& wal_root, TimelineId id,
@@ -57,20 +57,20 @@ class TimelineService {
 
   /// The newest LSN whose WAL is durable; where nothing was ever written, the branch point.
   Lsn flushed() const;
-  /// Brings all WAL that is durable now into the page store and says up to which record that is: the newest
-  /// LSN at which the whole state is known. (What is durable may end inside a record.)
+  /// Brings all WAL that is durable now into the page store and says up to which record that is:
+  /// the newest LSN at which the whole state is known. (What is durable may end inside a record.)
   Result<Lsn> settle(int timeout_ms);
   /// Somebody waits for WAL: look at once.
   void nudge();
-  /// Before the timeline is removed: no epoch begins any more and nothing is ingested. kConflict if an
-  /// epoch is open.
+  /// Before the timeline is removed: no epoch begins any more and nothing is ingested. kConflict if
+  /// an epoch is open.
   Status retire();
   /// What keeps ingest from going on; empty if all is well.
   std::string last_error() const;
 
  private:
-  TimelineService(TimelineId id, std::unique_ptr<walstore::TimelineLog> log, pagestore::PageStore& store,
-                  pagestore::ImageQueue& images);
+  TimelineService(TimelineId id, std::unique_ptr<walstore::TimelineLog> log,
+                  pagestore::PageStore& store, pagestore::ImageQueue& images);
   /// Goes on pulling WAL from a compute that outlived the storage role before us.
   Status resume_acceptor();
   void start_ingest();

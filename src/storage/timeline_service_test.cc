@@ -16,9 +16,9 @@ namespace tide::storage {
 namespace {
 
 using namespace pagestore;
+using testing::HasSubstr;
 using walstore::Durability;
 using walstore::TestWal;
-using testing::HasSubstr;
 namespace fs = std::filesystem;
 
 constexpr RelFork kRel{1663, 5, 1000, Fork::kMain};
@@ -76,13 +76,16 @@ class TimelineServiceTest : public testing::Test {
     auto& db = project_->store().db();
     EXPECT_TRUE(db.PauseBackgroundWork().ok());
     std::string killed = paths_.pages + "-killed";
-    ASSERT_EQ(std::system(fmt::format("cp -r {0} {1} && rm {1}/LOCK", paths_.pages, killed).c_str()), 0);
+    ASSERT_EQ(
+        std::system(fmt::format("cp -r {0} {1} && rm {1}/LOCK", paths_.pages, killed).c_str()), 0);
     EXPECT_TRUE(db.ContinueBackgroundWork().ok());
     project_.reset();
     paths_.pages = killed;
     open();
   }
-  std::shared_ptr<TimelineService> service(uint32_t id = 1) { return project_->timeline(TimelineId{id}).value(); }
+  std::shared_ptr<TimelineService> service(uint32_t id = 1) {
+    return project_->timeline(TimelineId{id}).value();
+  }
   std::unique_ptr<TestCompute> begin(uint64_t epoch, uint32_t id = 1) {
     auto begun = service(id)->begin_epoch(Epoch{epoch}, Durability::kLocal);
     EXPECT_OK(begun);
@@ -91,7 +94,8 @@ class TimelineServiceTest : public testing::Test {
   char first_byte(uint32_t block, uint32_t id = 1) {
     std::string out(kPageSize, 'x');
     PageTag tag{kRel, block};
-    EXPECT_OK(project_->store().pages().read(TimelineId{id}, {&tag, 1}, project_->store().ingested(TimelineId{id}),
+    EXPECT_OK(project_->store().pages().read(TimelineId{id}, {&tag, 1},
+                                             project_->store().ingested(TimelineId{id}),
                                              reinterpret_cast<std::byte*>(out.data())));
     return out[100];
   }
@@ -108,7 +112,8 @@ TEST_F(TimelineServiceTest, EpochsBeginFromTheEndAndArePublished) {
   auto again = service()->begin_epoch(Epoch{3}, Durability::kLocal);
   ASSERT_OK(again);
   EXPECT_EQ(again->start, kRootLsn) << "a repeated call gives the same answer";
-  EXPECT_EQ(service()->begin_epoch(Epoch{2}, Durability::kLocal).status().code(), Code::kStaleEpoch);
+  EXPECT_EQ(service()->begin_epoch(Epoch{2}, Durability::kLocal).status().code(),
+            Code::kStaleEpoch);
   compute->put(0, 'a');
   compute->flush();
   auto settled = service()->settle(10000);
@@ -207,7 +212,8 @@ TEST_F(TimelineServiceTest, DamagedWalStopsIngestAndIsTold) {
 TEST_F(TimelineServiceTest, NothingAcknowledgedIsLostByAKill) {
   for (uint64_t epoch = 1; epoch <= 4; ++epoch) {
     auto compute = begin(epoch);
-    for (uint32_t block = 0; block < 20; ++block) compute->put(block, static_cast<char>('a' + epoch));
+    for (uint32_t block = 0; block < 20; ++block)
+      compute->put(block, static_cast<char>('a' + epoch));
     compute->flush();
     if (epoch % 2 == 0) {
       ASSERT_OK(service()->settle(10000));
@@ -217,7 +223,8 @@ TEST_F(TimelineServiceTest, NothingAcknowledgedIsLostByAKill) {
     open_as_killed();
     EXPECT_EQ(project_->current_epoch(kRootTimeline), Epoch{epoch}) << "the compute lives on";
     ASSERT_OK(project_->store().wait_for(kRootTimeline, end, 10000));
-    for (uint32_t block = 0; block < 20; ++block) EXPECT_EQ(first_byte(block), static_cast<char>('a' + epoch));
+    for (uint32_t block = 0; block < 20; ++block)
+      EXPECT_EQ(first_byte(block), static_cast<char>('a' + epoch));
   }
 }
 
@@ -255,14 +262,19 @@ TEST_F(TimelineServiceTest, BranchesOfBranches) {
   ASSERT_OK(project_->create_timeline(TimelineId{4}, TimelineId{2}, std::nullopt, std::nullopt));
   EXPECT_EQ(first_byte(0, 4), 'c');
   EXPECT_EQ(first_byte(0, 1), 'b');
-  EXPECT_EQ(project_->create_timeline(TimelineId{5}, kRootTimeline, second + 80000, std::nullopt).status().code(),
+  EXPECT_EQ(project_->create_timeline(TimelineId{5}, kRootTimeline, second + 80000, std::nullopt)
+                .status()
+                .code(),
             Code::kOutOfRange);
-  EXPECT_EQ(project_->create_timeline(TimelineId{5}, TimelineId{99}, std::nullopt, std::nullopt).status().code(),
+  EXPECT_EQ(project_->create_timeline(TimelineId{5}, TimelineId{99}, std::nullopt, std::nullopt)
+                .status()
+                .code(),
             Code::kNotFound);
 
   EXPECT_EQ(project_->delete_timeline(TimelineId{2}).code(), Code::kConflict);
   ASSERT_OK(project_->delete_timeline(TimelineId{4}));
-  EXPECT_EQ(project_->delete_timeline(TimelineId{2}).code(), Code::kConflict) << "a compute is alive";
+  EXPECT_EQ(project_->delete_timeline(TimelineId{2}).code(), Code::kConflict)
+      << "a compute is alive";
   ASSERT_OK(service(2)->close_epoch(Epoch{1}));
   auto held = service(2);
   ASSERT_OK(project_->delete_timeline(TimelineId{2}));
@@ -299,7 +311,8 @@ class ObjectMirrorTest : public TimelineServiceTest {
   /// What upkeep does.
   Status trim_local() {
     for (const auto& timeline : project_->timelines()) {
-      Lsn needless = std::min(project_->store().durable(timeline->id()), mirror_->safe(timeline->id()));
+      Lsn needless =
+          std::min(project_->store().durable(timeline->id()), mirror_->safe(timeline->id()));
       TIDE_TRY(timeline->log().trim(needless));
     }
     return {};
@@ -309,7 +322,8 @@ class ObjectMirrorTest : public TimelineServiceTest {
     mirror_.reset();
     project_.reset();
     ++machines_;
-    paths_ = {scratch_ / fmt::format("machine{}-pages", machines_), scratch_ / fmt::format("machine{}-wal", machines_)};
+    paths_ = {scratch_ / fmt::format("machine{}-pages", machines_),
+              scratch_ / fmt::format("machine{}-wal", machines_)};
     auto opened = ProjectUpload::restore(*objects_, paths_.pages);
     ASSERT_OK(opened);
     ASSERT_TRUE(opened->has_value());
@@ -376,7 +390,8 @@ TEST_F(ObjectMirrorTest, TheLongestPartialCounts) {
   Lsn end = compute->wal().at();
   ASSERT_OK(mirror_->upload_wal(true));
   EXPECT_EQ(objects_->get(shorter).status().code(), Code::kNotFound) << "replaced";
-  ASSERT_OK(objects_->put(shorter, as_bytes(content)));  // as if it had died before it removed the old one
+  ASSERT_OK(objects_->put(shorter,
+                          as_bytes(content)));  // as if it had died before it removed the old one
   restore();
   ASSERT_OK(project_->store().wait_for(kRootTimeline, end, 10000));
   EXPECT_EQ(first_byte(0), 'b');
@@ -422,7 +437,9 @@ TEST_F(ObjectMirrorTest, NothingIsSafeBeforeAManifestSaysSo) {
   ASSERT_OK(service()->settle(20000));
   ASSERT_OK(mirror_->upload_wal(false));
   ASSERT_OK(project_->store().flush());
-  auto segments = [&] { return env::list_directory(service()->log().epoch_directory(Epoch{1}))->size(); };
+  auto segments = [&] {
+    return env::list_directory(service()->log().epoch_directory(Epoch{1}))->size();
+  };
   size_t before = segments();
   EXPECT_EQ(mirror_->safe(kRootTimeline), Lsn());
   ASSERT_OK(trim_local());
@@ -440,7 +457,8 @@ TEST_F(ObjectMirrorTest, NothingIsSafeBeforeAManifestSaysSo) {
   EXPECT_EQ(mirror_->safe(kRootTimeline), safe);
   ASSERT_OK(trim_local());
   std::byte byte;
-  EXPECT_EQ(*service()->log().read(safe, Lsn::max(), {&byte, 1}), 1U) << "WAL behind the last manifest stays";
+  EXPECT_EQ(*service()->log().read(safe, Lsn::max(), {&byte, 1}), 1U)
+      << "WAL behind the last manifest stays";
 }
 
 TEST_F(ObjectMirrorTest, WalObjectsStayForBothManifests) {
@@ -487,7 +505,8 @@ TEST_F(ObjectMirrorTest, AnEndIsShownOnceItsWalIsThere) {
   EXPECT_FALSE(mirror_->upload_wal(true).ok());
   auto shown = walstore::EpochHistory::from_json(*objects_->get("wal/t1/history.json"));
   ASSERT_OK(shown);
-  EXPECT_FALSE(shown->last()->end.has_value()) << "whoever restores now must not wait for WAL that is nowhere";
+  EXPECT_FALSE(shown->last()->end.has_value())
+      << "whoever restores now must not wait for WAL that is nowhere";
   fs::permissions(blocked, fs::perms::owner_all);
   restore();
   EXPECT_OK(service()->settle(10000));

@@ -77,7 +77,8 @@ void Upkeep::run() {
           TIDE_TRY(flush_pages());
           pages_due_ = true;
         }
-        if (mirror_ != nullptr && (flushed || Clock::now() - last_upload_ >= options_.upload_interval)) {
+        if (mirror_ != nullptr &&
+            (flushed || Clock::now() - last_upload_ >= options_.upload_interval)) {
           TIDE_TRY(upload(false));
           if (pages_due_) TIDE_TRY(upload_pages());
         }
@@ -106,7 +107,8 @@ Status Upkeep::flush_pages() {
   last_flush_ = Clock::now();
   TIDE_TRY(project_.store().flush());
   for (const auto& timeline : project_.timelines()) {
-    if (auto feed = timeline->log().feed()) feed->set_durable(project_.store().durable(timeline->id()));
+    if (auto feed = timeline->log().feed())
+      feed->set_durable(project_.store().durable(timeline->id()));
   }
   return {};
 }

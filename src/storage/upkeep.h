@@ -16,7 +16,8 @@
 namespace tide::storage {
 
 struct UpkeepOptions {
-  /// The page store is flushed once this much WAL came since the last flush, or after the time below.
+  /// The page store is flushed once this much WAL came since the last flush, or after the time
+  /// below.
   uint64_t flush_bytes = uint64_t{256} << 20;
   std::chrono::seconds flush_interval{300};
   /// Finished WAL segments and new page-store files go to the object store this often.
@@ -25,8 +26,9 @@ struct UpkeepOptions {
   std::chrono::hours history{7 * 24};
 };
 
-/// What goes on behind everybody's back: making pages durable, copying to the object store, removing WAL
-/// nobody needs and history nobody may ask for. One thread; failures are kept, shown and tried again.
+/// What goes on behind everybody's back: making pages durable, copying to the object store,
+/// removing WAL nobody needs and history nobody may ask for. One thread; failures are kept, shown
+/// and tried again.
 class Upkeep {
  public:
   /// `mirror` may be null: then everything stays on this machine.

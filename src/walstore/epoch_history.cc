@@ -34,14 +34,16 @@ std::string EpochHistory::to_json() const {
     if (entry.clean) item["clean"] = true;
     list.push_back(std::move(item));
   }
-  return nlohmann::json{{"format", 1}, {"promised", promised.value}, {"epochs", std::move(list)}}.dump(1);
+  return nlohmann::json{{"format", 1}, {"promised", promised.value}, {"epochs", std::move(list)}}
+      .dump(1);
 }
 
 Result<EpochHistory> EpochHistory::from_json(std::string_view text) {
   try {
     return read_json(text);
   } catch (const nlohmann::json::exception& error) {
-    return Status(Code::kCorrupt, "epoch history has a member of a wrong type").with_detail(error.what());
+    return Status(Code::kCorrupt, "epoch history has a member of a wrong type")
+        .with_detail(error.what());
   }
 }
 
@@ -59,13 +61,15 @@ Result<EpochHistory> EpochHistory::read_json(std::string_view text) {
     entry.prev = TIDE_TRY(Lsn::parse(item.value("prev", "")));
     entry.durability = TIDE_TRY(parse_durability(item.value("durability", "")));
     if (item.contains("end")) entry.end = TIDE_TRY(Lsn::parse(item.value("end", "")));
-    if (item.contains("last_record")) entry.last_record = TIDE_TRY(Lsn::parse(item.value("last_record", "")));
+    if (item.contains("last_record"))
+      entry.last_record = TIDE_TRY(Lsn::parse(item.value("last_record", "")));
     entry.clean = item.value("clean", false);
     // Each begins where the one before ended: otherwise it would not be known who wrote what.
     const Entry* before = history.last();
     if ((entry.end && *entry.end < entry.start) || entry.epoch > history.promised ||
         (before != nullptr && (before->epoch >= entry.epoch || before->end != entry.start))) {
-      return Status(Code::kCorrupt, fmt::format("epoch history is not one line at epoch {}", entry.epoch));
+      return Status(Code::kCorrupt,
+                    fmt::format("epoch history is not one line at epoch {}", entry.epoch));
     }
     history.entries.push_back(entry);
   }

@@ -22,8 +22,8 @@ Result<Durability> parse_durability(std::string_view name);
 
 /// Which epoch wrote which part of a timeline's WAL.
 ///
-/// Never simplified to one number: which of two logs is newer is decided by the epoch of its last entry
-/// and then by its length (reference: Neon's RFC 013; Raft's log matching).
+/// Never simplified to one number: which of two logs is newer is decided by the epoch of its last
+/// entry and then by its length (reference: Neon's RFC 013; Raft's log matching).
 struct EpochHistory {
   struct Entry {
     Epoch epoch;

@@ -23,7 +23,8 @@ Result<TideFeed*> map(const std::string& path, int flags) {
 
 }  // namespace
 
-Result<std::unique_ptr<FeedFile>> FeedFile::create(const std::string& path, Epoch epoch, Lsn flushed) {
+Result<std::unique_ptr<FeedFile>> FeedFile::create(const std::string& path, Epoch epoch,
+                                                   Lsn flushed) {
   TideFeed* feed = TIDE_TRY(map(path, O_RDWR | O_CREAT | O_TRUNC));
   feed->magic = TIDE_FEED_MAGIC;
   feed->version = TIDE_FEED_VERSION;
@@ -39,7 +40,8 @@ Result<std::unique_ptr<FeedFile>> FeedFile::create(const std::string& path, Epoc
 
 Result<std::unique_ptr<FeedFile>> FeedFile::open(const std::string& path) {
   uint64_t size = TIDE_TRY(env::file_size(path));
-  if (size < TIDE_FEED_SIZE) return Status(Code::kCorrupt, fmt::format("{} has {} bytes", path, size));
+  if (size < TIDE_FEED_SIZE)
+    return Status(Code::kCorrupt, fmt::format("{} has {} bytes", path, size));
   TideFeed* feed = TIDE_TRY(map(path, O_RDWR));
   if (feed->magic != TIDE_FEED_MAGIC || feed->version != TIDE_FEED_VERSION) {
     ::munmap(feed, TIDE_FEED_SIZE);

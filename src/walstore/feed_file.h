@@ -14,15 +14,20 @@ namespace tide::walstore {
 class FeedFile {
  public:
   /// Makes the file with `flushed` as the first flush LSN.
-  static Result<std::unique_ptr<FeedFile>> create(const std::string& path, Epoch epoch, Lsn flushed);
+  static Result<std::unique_ptr<FeedFile>> create(const std::string& path, Epoch epoch,
+                                                  Lsn flushed);
   static Result<std::unique_ptr<FeedFile>> open(const std::string& path);
   ~FeedFile();
   FeedFile(const FeedFile&) = delete;
   FeedFile& operator=(const FeedFile&) = delete;
 
   Lsn flushed() const { return Lsn(__atomic_load_n(&feed_->flush_lsn, __ATOMIC_ACQUIRE)); }
-  void set_ingested(Lsn lsn) { __atomic_store_n(&feed_->ingested_lsn, lsn.value(), __ATOMIC_RELEASE); }
-  void set_durable(Lsn lsn) { __atomic_store_n(&feed_->durable_lsn, lsn.value(), __ATOMIC_RELEASE); }
+  void set_ingested(Lsn lsn) {
+    __atomic_store_n(&feed_->ingested_lsn, lsn.value(), __ATOMIC_RELEASE);
+  }
+  void set_durable(Lsn lsn) {
+    __atomic_store_n(&feed_->durable_lsn, lsn.value(), __ATOMIC_RELEASE);
+  }
   /// A writer sleeps this long for every 64 KiB of WAL; 0: not at all.
   void set_throttle_us(uint64_t us) { __atomic_store_n(&feed_->throttle_us, us, __ATOMIC_RELEASE); }
   void fence() { __atomic_store_n(&feed_->fenced, 1U, __ATOMIC_RELEASE); }

@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
-#include <utility>
 #include <map>
+#include <utility>
 
 #include "obs/log.h"
 #include "pgformat/wal_format.h"
@@ -37,7 +37,8 @@ std::string holders_of(const std::string& path) {
   std::error_code ignored;
   for (const auto& process : std::filesystem::directory_iterator("/proc", ignored)) {
     std::string pid = process.path().filename().string();
-    if (!std::all_of(pid.begin(), pid.end(), ::isdigit) || pid == std::to_string(::getpid())) continue;
+    if (!std::all_of(pid.begin(), pid.end(), ::isdigit) || pid == std::to_string(::getpid()))
+      continue;
     std::error_code denied;
     for (const auto& fd : std::filesystem::directory_iterator(process.path() / "fd", denied)) {
       struct stat open {};
@@ -53,7 +54,8 @@ std::string holders_of(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<TimelineLog>> TimelineLog::open(const std::string& directory, TimelineId id) {
+Result<std::unique_ptr<TimelineLog>> TimelineLog::open(const std::string& directory,
+                                                       TimelineId id) {
   std::unique_ptr<TimelineLog> log(new TimelineLog(directory, id));
   if (!env::is_directory(directory)) {
     TIDE_TRY(env::make_directories(directory));
@@ -130,7 +132,8 @@ Result<env::FileDescriptor> TimelineLog::prove_dead(const EpochHistory::Entry& e
   std::string path = epoch_directory(entry.epoch) + "/lock";
   env::FileDescriptor lock = TIDE_TRY(env::open_lock_file(path));
   if (TIDE_TRY(env::try_lock(lock.get(), env::LockKind::kExclusive))) return lock;
-  return Status(Code::kConflict, fmt::format("the compute of {} {} is still alive", id_, entry.epoch))
+  return Status(Code::kConflict,
+                fmt::format("the compute of {} {} is still alive", id_, entry.epoch))
       .with_detail(fmt::format("Processes {} hold {}.", holders_of(path), path))
       .with_hint("End them before a new epoch begins.");
 }
@@ -139,14 +142,16 @@ Result<std::unique_ptr<FeedFile>> TimelineLog::open_feed(const EpochHistory::Ent
   std::string path = epoch_directory(entry.epoch) + "/feed";
   auto feed = FeedFile::open(path);
   if (feed.ok()) return feed;
-  if (feed.status().code() != Code::kCorrupt && feed.status().code() != Code::kNotFound) return feed;
+  if (feed.status().code() != Code::kCorrupt && feed.status().code() != Code::kNotFound)
+    return feed;
   // With the compute dead, all it told is in the WAL, where close_epoch() finds it.
   env::FileDescriptor dead = TIDE_TRY(prove_dead(entry));
   obs::warn("{} {}: {}; made anew", id_, entry.epoch, feed.status().message());
   return FeedFile::create(path, entry.epoch, entry.start);
 }
 
-Result<TimelineLog::End> TimelineLog::scan_end(const EpochHistory::Entry& entry, Lsn from, Lsn durable) const {
+Result<TimelineLog::End> TimelineLog::scan_end(const EpochHistory::Entry& entry, Lsn from,
+                                               Lsn durable) const {
   pgformat::WalReader::Options options;
   options.start = std::max(from, entry.start);
   options.prev = options.start == entry.start ? entry.prev : Lsn();
@@ -163,13 +168,15 @@ Result<TimelineLog::End> TimelineLog::scan_end(const EpochHistory::Entry& entry,
     }
     // First what is durable: it may end inside a record, but all of it is WAL.
     bool in_durable = reader.fed_end() < durable;
-    if (!stopped) stopped = !TIDE_TRY(feed_reader(entry, reader, in_durable ? durable : Lsn::max()));
+    if (!stopped)
+      stopped = !TIDE_TRY(feed_reader(entry, reader, in_durable ? durable : Lsn::max()));
     if (!stopped) continue;
     if (in_durable || (reader.fed_end() == durable && (!record.ok() || reader.ended()))) {
       return Status(Code::kCorrupt, fmt::format("WAL of {} {} is damaged at {}", id_, entry.epoch,
                                                 reader.valid_end()))
-          .with_detail(fmt::format("It was durable up to {}. {}", durable,
-                                   record.ok() ? "The rest is missing." : record.status().message()))
+          .with_detail(
+              fmt::format("It was durable up to {}. {}", durable,
+                          record.ok() ? "The rest is missing." : record.status().message()))
           .with_hint("With an object store, a fresh data directory opens the last upload.");
     }
     break;
@@ -185,7 +192,8 @@ Result<bool> TimelineLog::feed_reader(const EpochHistory::Entry& entry, pgformat
                                       Lsn limit) const {
   Lsn at = reader.fed_end();
   if (at >= limit) return false;
-  size_t wanted = std::min<uint64_t>({kReadChunk, segment_begin(at) + kWalSegmentSize - at, limit - at});
+  size_t wanted =
+      std::min<uint64_t>({kReadChunk, segment_begin(at) + kWalSegmentSize - at, limit - at});
   auto file = env::open_file(epoch_directory(entry.epoch) + "/" + segment_name(at), O_RDONLY);
   if (!file.ok() && file.status().code() == Code::kNotFound) return false;
   if (!file.ok()) return std::move(file).status();
@@ -194,7 +202,8 @@ Result<bool> TimelineLog::feed_reader(const EpochHistory::Entry& entry, pgformat
   return !bytes.empty();
 }
 
-Result<TimelineLog::End> TimelineLog::find_last_record(const EpochHistory::Entry& entry, Lsn end) const {
+Result<TimelineLog::End> TimelineLog::find_last_record(const EpochHistory::Entry& entry,
+                                                       Lsn end) const {
   if (end <= entry.start) return End{end, entry.prev};
   // From the begin of the last segment, or farther back where one record fills all of that.
   Lsn from = segment_begin(end - 1);
@@ -244,7 +253,8 @@ Result<TimelineLog::End> TimelineLog::close_epoch(Lsn known_boundary) {
   End end = TIDE_TRY(scan_end(entry, known_boundary, reported));
   // What was flushed behind the last whole record is the begin of one that was never finished.
   if (reported > end.end) {
-    obs::info("{} {}: {} bytes of an unfinished record are left behind", id_, entry.epoch, reported - end.end);
+    obs::info("{} {}: {} bytes of an unfinished record are left behind", id_, entry.epoch,
+              reported - end.end);
   }
   TIDE_TRY(sync_segments(entry, known_boundary, end.end));
   std::lock_guard lock(mutex_);
@@ -263,17 +273,19 @@ Result<TimelineLog::End> TimelineLog::close_epoch(Lsn known_boundary) {
   return end;
 }
 
-Status TimelineLog::begin_epoch(Epoch epoch, Durability durability, Lsn start, Lsn prev, Lsn first_end,
-                                const std::vector<pgformat::SegmentPiece>& pieces) {
+Status TimelineLog::begin_epoch(Epoch epoch, Durability durability, Lsn start, Lsn prev,
+                                Lsn first_end, const std::vector<pgformat::SegmentPiece>& pieces) {
   std::lock_guard lock(mutex_);
   TIDE_CHECK(history_.last() == nullptr || history_.last()->end);
-  if (epoch < history_.promised || (history_.last() != nullptr && epoch <= history_.last()->epoch)) {
+  if (epoch < history_.promised ||
+      (history_.last() != nullptr && epoch <= history_.last()->epoch)) {
     return {Code::kStaleEpoch, fmt::format("epoch {} of {} is over", epoch, id_)};
   }
   std::string directory = epoch_directory(epoch);
   TIDE_TRY(env::remove_tree(directory));  // of an attempt that did not reach the history
   TIDE_TRY(env::make_directories(directory + "/archive_status"));
-  // One sync a file, not one a piece: a start far into a segment has a piece for each page before it.
+  // One sync a file, not one a piece: a start far into a segment has a piece for each page before
+  // it.
   std::map<uint64_t, env::FileDescriptor> segments;
   for (const pgformat::SegmentPiece& piece : pieces) {
     std::string path = directory + "/" + pgformat::segment_file_name(piece.segment);
@@ -296,7 +308,8 @@ Status TimelineLog::begin_epoch(Epoch epoch, Durability durability, Lsn start, L
   }
   TIDE_TRY(env::sync_directory(directory));
   Epoch promised_before = std::exchange(history_.promised, epoch);
-  history_.entries.push_back({.epoch = epoch, .start = start, .prev = prev, .durability = durability});
+  history_.entries.push_back(
+      {.epoch = epoch, .start = start, .prev = prev, .durability = durability});
   if (Status saved = save_history(); !saved.ok()) {
     history_.entries.pop_back();
     history_.promised = promised_before;
@@ -319,7 +332,8 @@ Result<size_t> TimelineLog::read(Lsn from, Lsn limit, std::span<std::byte> out) 
   if (open_segment_.path != path) {
     auto file = env::open_file(path, O_RDONLY);
     if (!file.ok() && file.status().code() == Code::kNotFound) {
-      return Status(Code::kOutOfRange, fmt::format("WAL of {} at {} is not there any more", id_, from));
+      return Status(Code::kOutOfRange,
+                    fmt::format("WAL of {} at {} is not there any more", id_, from));
     }
     if (!file.ok()) return std::move(file).status();
     open_segment_ = {path, std::move(file).value()};

@@ -26,9 +26,9 @@ namespace tide::walstore {
 ///   DIR/e<N>/<segment>          16 MiB each, named as in pg_wal
 ///   DIR/e<N>/feed, lock         local form: how far the compute is; who still lives (flock)
 ///
-/// In local form the directory is the compute's pg_wal, so WAL is written once; what is durable is read
-/// from the feed. In acceptor form the acceptor writes the segments and says what it has synced.
-/// Thread-safe.
+/// In local form the directory is the compute's pg_wal, so WAL is written once; what is durable is
+/// read from the feed. In acceptor form the acceptor writes the segments and says what it has
+/// synced. Thread-safe.
 class TimelineLog {
  public:
   static Result<std::unique_ptr<TimelineLog>> open(const std::string& directory, TimelineId id);
@@ -42,17 +42,18 @@ class TimelineLog {
   /// True while an epoch is open: its compute may be writing.
   bool has_open_epoch() const;
 
-  /// Refuses all epochs below `epoch` from now on, durably. kStaleEpoch if a higher one was promised.
+  /// Refuses all epochs below `epoch` from now on, durably. kStaleEpoch if a higher one was
+  /// promised.
   Status promise(Epoch epoch);
   Epoch promised() const;
 
   /// Ends the open epoch, if any: proves its compute dead (local form; kConflict, DETAIL naming the
-  /// processes that still hold the lock, if not), finds the last valid record from `known_boundary` (a
-  /// record boundary at or below the end) on, syncs and records the end. kCorrupt if WAL that was durable
-  /// is damaged: that is no end. A repeated call gives the same answer.
+  /// processes that still hold the lock, if not), finds the last valid record from `known_boundary`
+  /// (a record boundary at or below the end) on, syncs and records the end. kCorrupt if WAL that
+  /// was durable is damaged: that is no end. A repeated call gives the same answer.
   struct End {
     Lsn end;
-    Lsn prev;          ///< start of the last record; invalid if it cannot be found any more
+    Lsn prev;            ///< start of the last record; invalid if it cannot be found any more
     bool clean = false;  ///< the last record is a shutdown checkpoint
   };
   Result<End> close_epoch(Lsn known_boundary);
@@ -62,12 +63,13 @@ class TimelineLog {
   Status begin_epoch(Epoch epoch, Durability durability, Lsn start, Lsn prev, Lsn first_end,
                      const std::vector<pgformat::SegmentPiece>& pieces);
 
-  /// Reads WAL bytes [from, from + out.size()) as far as they are below `limit` and written by one epoch.
-  /// 0 bytes: nothing there yet. kOutOfRange if the segment was trimmed.
+  /// Reads WAL bytes [from, from + out.size()) as far as they are below `limit` and written by one
+  /// epoch. 0 bytes: nothing there yet. kOutOfRange if the segment was trimmed.
   Result<size_t> read(Lsn from, Lsn limit, std::span<std::byte> out);
 
   /// Acceptor form, in a new process: finds the whole records of the open epoch that are here, from
-  /// `known_boundary` on, and syncs them: all that the old process may have acknowledged is among them.
+  /// `known_boundary` on, and syncs them: all that the old process may have acknowledged is among
+  /// them.
   Status recover_accepted(Lsn known_boundary);
   /// Acceptor form: all below is synced in the open epoch's directory. Never goes back.
   void set_accepted(Lsn lsn);
@@ -84,10 +86,13 @@ class TimelineLog {
   /// `durable`: what is known to be durable; no WAL below may be missing or damaged.
   Result<End> scan_end(const EpochHistory::Entry& entry, Lsn from, Lsn durable) const;
   /// Feeds what the epoch wrote behind reader.fed_end(), one piece; false if there is nothing more.
-  Result<bool> feed_reader(const EpochHistory::Entry& entry, pgformat::WalReader& reader, Lsn limit) const;
-  /// About the epoch's record that ends at `end`; prev is invalid if its segment is not there any more.
+  Result<bool> feed_reader(const EpochHistory::Entry& entry, pgformat::WalReader& reader,
+                           Lsn limit) const;
+  /// About the epoch's record that ends at `end`; prev is invalid if its segment is not there any
+  /// more.
   Result<End> find_last_record(const EpochHistory::Entry& entry, Lsn end) const;
-  /// The lock of the dead compute, none in acceptor form: while it is held, no compute begins in its place.
+  /// The lock of the dead compute, none in acceptor form: while it is held, no compute begins in
+  /// its place.
   Result<env::FileDescriptor> prove_dead(const EpochHistory::Entry& entry) const;
   /// After a power failure the feed may be lost: it is not synced while the compute runs.
   Result<std::unique_ptr<FeedFile>> open_feed(const EpochHistory::Entry& entry) const;

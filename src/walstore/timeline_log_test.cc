@@ -31,7 +31,8 @@ class TimelineLogTest : public testing::Test {
   std::string path() const { return scratch_ / "wal/t3"; }
 
   /// Opens an epoch and gives what its compute writes behind the synthetic checkpoint record.
-  TestWal begin(uint64_t epoch, Lsn start = kStart, Lsn prev = Lsn(), Durability form = Durability::kLocal) {
+  TestWal begin(uint64_t epoch, Lsn start = kStart, Lsn prev = Lsn(),
+                Durability form = Durability::kLocal) {
     pgformat::StartRecord record;
     record.at = start;
     record.prev = prev;
@@ -81,7 +82,8 @@ TEST_F(TimelineLogTest, PromiseIsDurableAndOnlyRises) {
 
 TEST_F(TimelineLogTest, APromiseThatCouldNotBeWrittenIsNotMade) {
   begin(1);
-  ASSERT_OK(env::make_directories(path() + "/history.json.new"));  // writing fails as on a full disk
+  ASSERT_OK(
+      env::make_directories(path() + "/history.json.new"));  // writing fails as on a full disk
   EXPECT_FALSE(log_->promise(Epoch{2}).ok());
   EXPECT_EQ(log_->promised(), Epoch{1});
   EXPECT_FALSE(log_->promise(Epoch{2}).ok()) << "repeating it must not make it true";
@@ -257,10 +259,12 @@ TEST_F(TimelineLogTest, AnEpochNumberIsNeverUsedTwice) {
   wal.write_to(log_->epoch_directory(Epoch{2}));
   auto end = log_->close_epoch(kStart);
   ASSERT_OK(end);
-  EXPECT_EQ(log_->begin_epoch(Epoch{2}, Durability::kLocal, end->end, end->prev, end->end, {}).code(),
-            Code::kStaleEpoch);
-  EXPECT_EQ(log_->begin_epoch(Epoch{1}, Durability::kLocal, end->end, end->prev, end->end, {}).code(),
-            Code::kStaleEpoch);
+  EXPECT_EQ(
+      log_->begin_epoch(Epoch{2}, Durability::kLocal, end->end, end->prev, end->end, {}).code(),
+      Code::kStaleEpoch);
+  EXPECT_EQ(
+      log_->begin_epoch(Epoch{1}, Durability::kLocal, end->end, end->prev, end->end, {}).code(),
+      Code::kStaleEpoch);
   EXPECT_FALSE(read_all(kStart, end->end).empty()) << "its WAL is still there";
 }
 
@@ -311,7 +315,8 @@ TEST_F(TimelineLogTest, APromiseFencesTheOpenEpochAlsoAfterARestart) {
   std::string feed = log_->epoch_directory(Epoch{1}) + "/feed";
   EXPECT_EQ(load<uint32_t>(env::read_file(feed)->data() + offsetof(TideFeed, fenced)), 1U);
   auto file = env::open_file(feed, O_RDWR);
-  ASSERT_OK(env::write_at(file->get(), offsetof(TideFeed, fenced), as_bytes(std::string_view("\0\0\0\0", 4))));
+  ASSERT_OK(env::write_at(file->get(), offsetof(TideFeed, fenced),
+                          as_bytes(std::string_view("\0\0\0\0", 4))));
   reopen();
   EXPECT_EQ(load<uint32_t>(env::read_file(feed)->data() + offsetof(TideFeed, fenced)), 1U);
 }
@@ -353,7 +358,8 @@ TEST_F(TimelineLogTest, AKillBetweenAnyTwoStepsLosesNothing) {
   states.push_back(copy("promised"));
   ASSERT_OK(log_->close_epoch(kStart));
   states.push_back(copy("closed"));
-  // A begin that did not reach the history leaves its directory behind, and perhaps a temporary history.
+  // A begin that did not reach the history leaves its directory behind, and perhaps a temporary
+  // history.
   states.push_back(copy("half begun"));
   ASSERT_OK(env::make_directories(states.back() + "/e2/archive_status"));
   ASSERT_OK(env::write_file(states.back() + "/e2/" + pgformat::segment_file_name(5), "garbage"));
@@ -418,7 +424,8 @@ TEST_F(TimelineLogTest, AcceptedWalOnlyGrows) {
 TEST(EpochHistoryTest, JsonKeepsEverything) {
   EpochHistory history;
   history.promised = Epoch{9};
-  history.entries.push_back({.epoch = Epoch{1}, .start = Lsn(100), .end = Lsn(200), .last_record = Lsn(160)});
+  history.entries.push_back(
+      {.epoch = Epoch{1}, .start = Lsn(100), .end = Lsn(200), .last_record = Lsn(160)});
   history.entries.push_back({.epoch = Epoch{4},
                              .start = Lsn(200),
                              .prev = Lsn(160),
@@ -448,12 +455,14 @@ TEST(EpochHistoryTest, DamagedJsonIsRefusedNotFollowed) {
   auto entry = [](const std::string& members) {
     return R"({"format":1,"promised":5,"epochs":[)" + members + "]}";
   };
-  const std::string good = R"({"epoch":1,"start":"0/64","prev":"0/0","durability":"local","end":"0/C8"})";
+  const std::string good =
+      R"({"epoch":1,"start":"0/64","prev":"0/0","durability":"local","end":"0/C8"})";
   ASSERT_OK(EpochHistory::from_json(entry(good)));
   for (const std::string& bad :
-       {std::string(), std::string("[]"), std::string("{"), std::string(R"({"format":"1","epochs":[]})"),
-        std::string(R"({"format":2,"epochs":[]})"), std::string(R"({"format":1,"promised":-1,"epochs":3})"),
-        entry("7"), entry(R"({"epoch":"x"})"), entry(good + "," + good),
+       {std::string(), std::string("[]"), std::string("{"),
+        std::string(R"({"format":"1","epochs":[]})"), std::string(R"({"format":2,"epochs":[]})"),
+        std::string(R"({"format":1,"promised":-1,"epochs":3})"), entry("7"),
+        entry(R"({"epoch":"x"})"), entry(good + "," + good),
         entry(good + R"(,{"epoch":2,"start":"0/D0","prev":"0/0","durability":"local"})"),
         entry(R"({"epoch":1,"start":"0/64","prev":"0/0","durability":"local"},)"
               R"({"epoch":2,"start":"0/64","prev":"0/0","durability":"local"})"),

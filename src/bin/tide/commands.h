@@ -31,16 +31,18 @@ struct Common {
 };
 int status(const Common& common);
 int url(const Common& common, const std::string& target);
-int psql(const Common& common, const std::string& target, const std::vector<std::string>& arguments);
-int page(const Common& common, const std::string& branch, const std::string& relation, const std::string& block,
-         const std::string& lsn);
+int psql(const Common& common, const std::string& target,
+         const std::vector<std::string>& arguments);
+int page(const Common& common, const std::string& branch, const std::string& relation,
+         const std::string& block, const std::string& lsn);
 int fsck(const Common& common, bool deep);
 
 struct BranchPoint {
   std::string lsn;
   std::string time;
 };
-int branch_create(const Common& common, const std::string& name, const std::string& from, const BranchPoint& point);
+int branch_create(const Common& common, const std::string& name, const std::string& from,
+                  const BranchPoint& point);
 int branch_list(const Common& common);
 int branch_delete(const Common& common, const std::string& name);
 int branch_reset(const Common& common, const std::string& name);

@@ -5,9 +5,8 @@
 
 #include <chrono>
 #include <cstdio>
-#include <thread>
-
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "bin/tide/commands.h"
 #include "bin/tide/instance.h"
@@ -39,7 +38,8 @@ Status follow(const std::string& data, const env::Process& supervisor, bool quie
   auto since = Clock::now();
   auto finish_line = [&] {
     if (told.empty() || quiet) return;
-    fmt::print("  {:<20} {:>8}\n", told, seconds_text(std::chrono::duration<double>(Clock::now() - since).count()));
+    fmt::print("  {:<20} {:>8}\n", told,
+               seconds_text(std::chrono::duration<double>(Clock::now() - since).count()));
     std::fflush(stdout);
   };
   while (supervisor.alive()) {
@@ -80,7 +80,8 @@ Result<Outcome> stop(const std::string& data, bool quiet) {
     outcome.was_running = true;
     env::SpawnSpec spec;
     spec.program = TIDE_TRY(program_path());
-    spec.arguments = {"supervise", "--data", data, "--library", TIDE_TRY(library_path()), "--shutdown"};
+    spec.arguments = {"supervise", "--data", data, "--library", TIDE_TRY(library_path()),
+                      "--shutdown"};
     spec.directory = "/";
     spec.output_file = data + "/log/supervisor.log";
     spec.own_session = true;

@@ -9,9 +9,8 @@
 #include <cstdlib>
 #include <deque>
 #include <filesystem>
-#include <thread>
-
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "control/settings.h"
 #include "control/supervisor.h"
@@ -57,7 +56,8 @@ Result<std::string> data_directory(const std::string& option) {
       home = entry == nullptr ? nullptr : entry->pw_dir;
     }
     if (home == nullptr) {
-      return Status(Code::kInvalid, "there is no home directory").with_hint("Name a data directory with --data.");
+      return Status(Code::kInvalid, "there is no home directory")
+          .with_hint("Name a data directory with --data.");
     }
     path = std::string(home) + "/.tidewater";
   }
@@ -96,7 +96,8 @@ Result<net::HttpReply> call(const std::string& data, const Request& request) {
 
 Result<std::string> ask_raw(const std::string& data, const Request& request) {
   net::HttpReply reply = TIDE_TRY(call(data, request));
-  if (reply.status < 200 || reply.status >= 300) return net::status_from_reply(reply.status, reply.body);
+  if (reply.status < 200 || reply.status >= 300)
+    return net::status_from_reply(reply.status, reply.body);
   return std::move(reply.body);
 }
 
@@ -144,7 +145,8 @@ Result<std::string> library_path() {
     if (env::exists(candidate.string())) return env::canonical_path(candidate.string());
   }
   return Status(Code::kNotFound, "tidewater.so is missing")
-      .with_detail(fmt::format("Looked for {} and {}.", candidates[0].string(), candidates[1].string()))
+      .with_detail(
+          fmt::format("Looked for {} and {}.", candidates[0].string(), candidates[1].string()))
       .with_hint("Build it (make build), or name it in TIDE_LIBRARY.");
 }
 
@@ -183,7 +185,8 @@ std::string bytes_text(uint64_t bytes) {
 }
 
 std::string seconds_text(double seconds) {
-  return seconds < 0.1 ? fmt::format("{:.0f} ms", seconds * 1000) : fmt::format("{:.1f} s", seconds);
+  return seconds < 0.1 ? fmt::format("{:.0f} ms", seconds * 1000)
+                       : fmt::format("{:.1f} s", seconds);
 }
 
 }  // namespace tide::cli

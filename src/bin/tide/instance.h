@@ -3,17 +3,22 @@
 #include <sys/types.h>
 
 #include <chrono>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
-
-#include <nlohmann/json_fwd.hpp>
 
 #include "base/result.h"
 
 /// What every command shares: which instance, how to ask it, how to say what went wrong.
 namespace tide::cli {
 
-enum ExitCode : int { kExitOk = 0, kExitError = 1, kExitUsage = 2, kExitNotRunning = 3, kExitDenied = 4 };
+enum ExitCode : int {
+  kExitOk = 0,
+  kExitError = 1,
+  kExitUsage = 2,
+  kExitNotRunning = 3,
+  kExitDenied = 4
+};
 
 /// An error with the exit code it deserves.
 struct Failure {
@@ -21,7 +26,8 @@ struct Failure {
   ExitCode exit_code = kExitError;
 };
 
-/// Prints message, DETAIL and HINT to standard error (or JSON to standard output) and yields the exit code.
+/// Prints message, DETAIL and HINT to standard error (or JSON to standard output) and yields the
+/// exit code.
 int fail(const Status& status, bool as_json);
 
 /// --data, else TIDE_DATA, else ~/.tidewater; canonical.

@@ -1,5 +1,4 @@
 #include <CLI/CLI.hpp>
-
 #include <cstdlib>
 #include <functional>
 #include <iostream>
@@ -17,7 +16,8 @@ using namespace tide::cli;
 
 /// --data and --json, which every command has.
 void add_common(CLI::App* command, Common& common) {
-  command->add_option("--data", common.data, "Data directory (default: TIDE_DATA, else ~/.tidewater)")
+  command
+      ->add_option("--data", common.data, "Data directory (default: TIDE_DATA, else ~/.tidewater)")
       ->type_name("DIR");
   command->add_flag("--json", common.json, "Answer in JSON");
 }
@@ -32,7 +32,8 @@ int main(int argc, char** argv) {
 
   Common common;
   std::function<int()> action;
-  auto command = [&](CLI::App* parent, const char* name, const char* help, std::function<int()> run) {
+  auto command = [&](CLI::App* parent, const char* name, const char* help,
+                     std::function<int()> run) {
     CLI::App* added = parent->add_subcommand(name, help);
     add_common(added, common);
     added->callback([&action, run = std::move(run)] { action = run; });
@@ -47,26 +48,31 @@ int main(int argc, char** argv) {
   });
   up_command->add_option("--port", up_options.port, "PostgreSQL port of branch main (default 5432)")
       ->check(CLI::Range(1, 65535));
-  up_command->add_option("--http-port", up_options.http_port, "Port of the control API (default 7432)")
+  up_command
+      ->add_option("--http-port", up_options.http_port, "Port of the control API (default 7432)")
       ->check(CLI::Range(1, 65535));
   up_command->add_option("--object-store", up_options.object_store,
                          "file:///DIR or s3://BUCKET/PREFIX (default: in the data directory)");
   up_command
       ->add_option("--durability", up_options.durability,
-                   "local: WAL is synced on this machine; acceptor: commits wait for the WAL store (default local)")
+                   "local: WAL is synced on this machine; acceptor: commits wait for the WAL store "
+                   "(default local)")
       ->check(CLI::IsMember({"local", "acceptor"}));
   up_command->add_flag("--detach,-d", up_options.detach, "Return when everything is ready");
 
-  command(&app, "down", "Stop everything; data stays", [&] { return down({common.data, common.json}); });
+  command(&app, "down", "Stop everything; data stays", [&] {
+    return down({common.data, common.json});
+  });
   command(&app, "status", "Show roles, branches and problems", [&] { return status(common); });
 
   std::string target;
-  CLI::App* url_command = command(&app, "url", "Print a connection URL", [&] { return url(common, target); });
+  CLI::App* url_command =
+      command(&app, "url", "Print a connection URL", [&] { return url(common, target); });
   url_command->add_option("TARGET", target, "DATABASE@BRANCH, DATABASE or @BRANCH");
 
   std::vector<std::string> psql_arguments;
-  CLI::App* psql_command =
-      command(&app, "psql", "Open psql; arguments for it behind --", [&] { return psql(common, target, psql_arguments); });
+  CLI::App* psql_command = command(&app, "psql", "Open psql; arguments for it behind --",
+                                   [&] { return psql(common, target, psql_arguments); });
 
   std::string name;
   std::string from;
@@ -78,32 +84,40 @@ int main(int argc, char** argv) {
   };
   CLI::App* branch = app.add_subcommand("branch", "Create, list and change branches");
   branch->require_subcommand(1);
-  CLI::App* create = command(branch, "create", "Make a branch", [&] { return branch_create(common, name, from, point); });
+  CLI::App* create = command(branch, "create", "Make a branch",
+                             [&] { return branch_create(common, name, from, point); });
   create->add_option("NAME", name, "Lower-case letters, digits and hyphens")->required();
   create->add_option("--from", from, "Branch to start from (default main)");
   add_point(create);
   command(branch, "list", "List branches", [&] { return branch_list(common); });
-  CLI::App* remove = command(branch, "delete", "Delete a branch", [&] { return branch_delete(common, name); });
+  CLI::App* remove =
+      command(branch, "delete", "Delete a branch", [&] { return branch_delete(common, name); });
   remove->add_option("NAME", name)->required();
-  CLI::App* reset = command(branch, "reset", "Set a branch to its parent's state of now; the old state is kept",
-                            [&] { return branch_reset(common, name); });
+  CLI::App* reset =
+      command(branch, "reset", "Set a branch to its parent's state of now; the old state is kept",
+              [&] { return branch_reset(common, name); });
   reset->add_option("NAME", name)->required();
-  CLI::App* restore = command(branch, "restore", "Take a branch back in its history; the old state is kept",
-                              [&] { return branch_restore(common, name, point, preserve_as); });
+  CLI::App* restore =
+      command(branch, "restore", "Take a branch back in its history; the old state is kept",
+              [&] { return branch_restore(common, name, point, preserve_as); });
   restore->add_option("NAME", name)->required();
-  restore->add_option("--preserve-as", preserve_as, "Name for the old state (default NAME-before-restore-N)");
+  restore->add_option("--preserve-as", preserve_as,
+                      "Name for the old state (default NAME-before-restore-N)");
   add_point(restore);
 
-  CLI::App* endpoints = app.add_subcommand("endpoint", "Start and suspend the computes of branches");
+  CLI::App* endpoints =
+      app.add_subcommand("endpoint", "Start and suspend the computes of branches");
   endpoints->require_subcommand(1);
   struct Verb {
     const char* name;
     const char* help;
   };
-  for (const Verb& verb : {Verb{"start", "Start a branch's compute"}, Verb{"suspend", "Stop it; the data stays"},
-                           Verb{"restart", "Kill it and start the next one: for a compute that hangs"}}) {
-    CLI::App* added = command(endpoints, verb.name, verb.help,
-                              [&, action_name = verb.name] { return endpoint(common, action_name, name); });
+  for (const Verb& verb :
+       {Verb{"start", "Start a branch's compute"}, Verb{"suspend", "Stop it; the data stays"},
+        Verb{"restart", "Kill it and start the next one: for a compute that hangs"}}) {
+    CLI::App* added = command(endpoints, verb.name, verb.help, [&, action_name = verb.name] {
+      return endpoint(common, action_name, name);
+    });
     added->add_option("BRANCH", name)->required();
   }
   command(endpoints, "list", "List endpoints", [&] { return endpoint_list(common); });
@@ -114,12 +128,14 @@ int main(int argc, char** argv) {
   CLI::App* page_command = command(&app, "page", "Write one page's 8,192 bytes to standard output",
                                    [&] { return page(common, name, relation, block, lsn); });
   page_command->add_option("BRANCH", name)->required();
-  page_command->add_option("SPC/DB/REL[.FORK]", relation, "FORK: main, fsm, vm or init")->required();
+  page_command->add_option("SPC/DB/REL[.FORK]", relation, "FORK: main, fsm, vm or init")
+      ->required();
   page_command->add_option("BLOCK", block)->required()->check(CLI::NonNegativeNumber);
   page_command->add_option("--lsn", lsn, "As of this position in the WAL (default: the newest)");
 
   bool deep = false;
-  CLI::App* fsck_command = command(&app, "fsck", "Check everything that is stored", [&] { return fsck(common, deep); });
+  CLI::App* fsck_command =
+      command(&app, "fsck", "Check everything that is stored", [&] { return fsck(common, deep); });
   fsck_command->add_flag("--deep", deep, "Read and check every page and segment");
   command(&app, "operations", "List the last changes", [&] { return operations(common); });
 
@@ -131,7 +147,9 @@ int main(int argc, char** argv) {
     added->add_option("--supervisor", role_options.supervisor);
     added->add_option("--library", role_options.library);
     added->add_flag("--shutdown", role_options.shutdown);
-    added->callback([&action, &role_options, role] { action = [&role_options, role] { return run_role(role, role_options); }; });
+    added->callback([&action, &role_options, role] {
+      action = [&role_options, role] { return run_role(role, role_options); };
+    });
   }
 
   // psql's own options must not be taken for ours: everything behind "--" is its.

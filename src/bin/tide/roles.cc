@@ -10,7 +10,6 @@
 #include "bin/tide/commands.h"
 #include "bin/tide/instance.h"
 #include "compute/compute.h"
-#include "compute/compute.h"
 #include "control/control.h"
 #include "control/settings.h"
 #include "control/supervisor.h"
@@ -23,8 +22,10 @@ namespace tide::cli {
 
 namespace {
 
-/// From root to the account that all roles run under, with a view in which it can reach what it needs.
-Status lower_privileges(const std::string& data, const std::string& program, const std::string& library) {
+/// From root to the account that all roles run under, with a view in which it can reach what it
+/// needs.
+Status lower_privileges(const std::string& data, const std::string& program,
+                        const std::string& library) {
   std::optional<env::Account> account = TIDE_TRY(env::service_account());
   if (!account) return {};
   control::Settings settings = TIDE_TRY(control::Settings::load(data));
@@ -40,7 +41,8 @@ Status supervise(const RoleOptions& options) {
   std::string program = TIDE_TRY(program_path());
   TIDE_TRY(lower_privileges(options.data, program, options.library));
   ::umask(0077);
-  if (::chdir(options.data.c_str()) != 0) return Status::from_errno(errno, fmt::format("enter {}", options.data));
+  if (::chdir(options.data.c_str()) != 0)
+    return Status::from_errno(errno, fmt::format("enter {}", options.data));
   return control::run_supervisor({.data_directory = options.data,
                                   .program = program,
                                   .library = options.library,
@@ -78,8 +80,9 @@ int run_role(const std::string& role, const RoleOptions& options) {
   } else if (role == "storage") {
     outcome = run_storage_role(options);
   } else {
-    outcome = control::run_control(
-        {.data_directory = options.data, .library = options.library, .shutdown_only = options.shutdown});
+    outcome = control::run_control({.data_directory = options.data,
+                                    .library = options.library,
+                                    .shutdown_only = options.shutdown});
   }
   if (outcome.ok()) return kExitOk;
   obs::error("{}", outcome.to_string());

@@ -10,9 +10,8 @@
 #include <chrono>
 #include <cstdio>
 #include <map>
-#include <thread>
-
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "bin/tide/commands.h"
 #include "bin/tide/instance.h"
@@ -77,7 +76,8 @@ Status check_port(int port, const char* what, const char* option) {
 }
 
 /// Makes or checks the data directory. True if it is new.
-Result<bool> prepare_data_directory(const std::string& data, const std::optional<env::Account>& account) {
+Result<bool> prepare_data_directory(const std::string& data,
+                                    const std::optional<env::Account>& account) {
   struct stat state;
   bool is_new = false;
   if (::stat(data.c_str(), &state) != 0) {
@@ -91,23 +91,29 @@ Result<bool> prepare_data_directory(const std::string& data, const std::optional
     std::vector<std::string> names = TIDE_TRY(env::list_directory(data));
     std::erase(names, "lost+found");
     if (!names.empty()) {
-      return Status(Code::kConflict, fmt::format("{} is not empty and not a data directory of tide", data))
-          .with_detail(fmt::format("It holds {}{}.", names[0],
-                                   names.size() > 1 ? fmt::format(" and {} more", names.size() - 1) : ""))
+      return Status(Code::kConflict,
+                    fmt::format("{} is not empty and not a data directory of tide", data))
+          .with_detail(
+              fmt::format("It holds {}{}.", names[0],
+                          names.size() > 1 ? fmt::format(" and {} more", names.size() - 1) : ""))
           .with_hint("Name an empty or new directory with --data.");
     }
     is_new = true;
   }
   if (is_new) {
-    if (::chmod(data.c_str(), 0700) != 0) return Status::from_errno(errno, fmt::format("chmod {}", data));
+    if (::chmod(data.c_str(), 0700) != 0)
+      return Status::from_errno(errno, fmt::format("chmod {}", data));
     if (account) TIDE_TRY(env::give_to(data, *account));
   }
-  if (::stat(data.c_str(), &state) != 0) return Status::from_errno(errno, fmt::format("look at {}", data));
+  if (::stat(data.c_str(), &state) != 0)
+    return Status::from_errno(errno, fmt::format("look at {}", data));
   uid_t wanted = account ? account->uid : ::geteuid();
   if (state.st_uid != wanted) {
-    return Status(Code::kDenied, fmt::format("{} belongs to user id {}, tide would run as {}", data, state.st_uid, wanted))
-        .with_hint(account ? fmt::format("Give it to that user: chown -R {} {}", account->name, data)
-                           : "Run tide as that user, or name another directory with --data.");
+    return Status(Code::kDenied, fmt::format("{} belongs to user id {}, tide would run as {}", data,
+                                             state.st_uid, wanted))
+        .with_hint(account
+                       ? fmt::format("Give it to that user: chown -R {} {}", account->name, data)
+                       : "Run tide as that user, or name another directory with --data.");
   }
   return is_new;
 }
@@ -124,7 +130,8 @@ Status prepare_object_store(const std::string& url, const std::optional<env::Acc
   return is_new || is_empty ? env::give_to(directory, *account) : Status();
 }
 
-Result<control::Settings> settle(const UpOptions& options, const std::string& data, bool is_new, Printer& out) {
+Result<control::Settings> settle(const UpOptions& options, const std::string& data, bool is_new,
+                                 Printer& out) {
   control::Settings settings;
   bool changed = is_new;
   if (is_new) {
@@ -151,7 +158,9 @@ Result<control::Settings> settle(const UpOptions& options, const std::string& da
     if (!is_new && url != settings.object_store) {
       return Status(Code::kConflict, "an instance cannot change its object store")
           .with_detail(fmt::format("It is {}.", settings.object_store))
-          .with_hint("Open the other store with a data directory of its own: --data NEW --object-store URL");
+          .with_hint(
+              "Open the other store with a data directory of its own: --data NEW --object-store "
+              "URL");
     }
     settings.object_store = url;
   }
@@ -185,7 +194,8 @@ Result<env::Process> start_supervisor(const std::string& data, const std::string
 }
 
 /// Waits until the instance is ready, telling about each stage when it is done.
-Result<json> wait_until_ready(const std::string& data, const env::Process* supervisor, uint64_t log_from, Printer& out) {
+Result<json> wait_until_ready(const std::string& data, const env::Process* supervisor,
+                              uint64_t log_from, Printer& out) {
   auto deadline = Clock::now() + kReady;
   std::map<std::string, std::string> told;
   // What the roles died of before, and under another supervisor, does not count.
@@ -227,7 +237,8 @@ Result<json> wait_until_ready(const std::string& data, const env::Process* super
       for (const auto& role : state->roles) {
         if (is_first) restarts_before[role.name] = role.restarts;
         if (role.restarts - restarts_before[role.name] < kHopelessRestarts) continue;
-        return Status(Code::kUnavailable, fmt::format("the {} role does not start: it {}", role.name, role.last_exit))
+        return Status(Code::kUnavailable,
+                      fmt::format("the {} role does not start: it {}", role.name, role.last_exit))
             .with_detail(tail(fmt::format("{}/log/{}.log", data, role.name), 0, 8))
             .with_hint(fmt::format("More is in {}/log/{}.log.", data, role.name));
       }
@@ -256,7 +267,9 @@ int wait_in_foreground(const std::string& data, const sigset_t& signals, Printer
       return down({.data = data});
     }
     if (!control::supervisor_runs(data)) {
-      return fail(Status(Code::kUnavailable, "tide has ended").with_hint(fmt::format("See {}/log.", data)), false);
+      return fail(
+          Status(Code::kUnavailable, "tide has ended").with_hint(fmt::format("See {}/log.", data)),
+          false);
     }
   }
 }
@@ -273,7 +286,8 @@ Result<Begun> begin(const UpOptions& options, Printer& out) {
   begun.data = TIDE_TRY(data_directory(options.data));
   const std::string& data = begun.data;
   std::optional<env::Account> account = TIDE_TRY(env::service_account());
-  if (!options.object_store.empty()) TIDE_TRY(control::check_object_store_url(options.object_store));
+  if (!options.object_store.empty())
+    TIDE_TRY(control::check_object_store_url(options.object_store));
   compute::Installation installation = TIDE_TRY(compute::Installation::find());
   std::string library = TIDE_TRY(library_path());
 
@@ -282,15 +296,16 @@ Result<Begun> begin(const UpOptions& options, Printer& out) {
   std::optional<env::Process> supervisor;
   uint64_t log_from = 0;
   if (begun.already_running) {
-    out.line("tide {}  PostgreSQL {}  runs already, data in {}", control::kVersion, installation.version, data);
+    out.line("tide {}  PostgreSQL {}  runs already, data in {}", control::kVersion,
+             installation.version, data);
     control::Settings settings = TIDE_TRY(control::Settings::load(data));
     bool other = (options.port != 0 && options.port != settings.port) ||
                  (options.http_port != 0 && options.http_port != settings.http_port) ||
                  (!options.durability.empty() && options.durability != settings.durability);
     if (other) {
       return Status(Code::kConflict, "tide runs already with other settings")
-          .with_detail(fmt::format("port {}, http port {}, durability {}", settings.port, settings.http_port,
-                                   settings.durability))
+          .with_detail(fmt::format("port {}, http port {}, durability {}", settings.port,
+                                   settings.http_port, settings.durability))
           .with_hint("Run \"tide down\" first, then \"tide up\" with the new ones.");
     }
   } else {
@@ -298,10 +313,11 @@ Result<Begun> begin(const UpOptions& options, Printer& out) {
     control::Settings before;
     if (was_there) before = TIDE_TRY(control::Settings::load(data));
     if (compute_processes(data).empty()) {
-      TIDE_TRY(check_port(options.port != 0 ? options.port : before.port, "PostgreSQL's", "--port"));
+      TIDE_TRY(
+          check_port(options.port != 0 ? options.port : before.port, "PostgreSQL's", "--port"));
     }
-    TIDE_TRY(check_port(options.http_port != 0 ? options.http_port : before.http_port, "the control API's",
-                        "--http-port"));
+    TIDE_TRY(check_port(options.http_port != 0 ? options.http_port : before.http_port,
+                        "the control API's", "--http-port"));
     bool is_new = TIDE_TRY(prepare_data_directory(data, account));
     out.line("tide {}  PostgreSQL {}  data in {}{}", control::kVersion, installation.version, data,
              is_new ? " (new)" : "");
@@ -317,25 +333,29 @@ Result<Begun> begin(const UpOptions& options, Printer& out) {
     if (supervisor && supervisor->alive()) {
       // Nothing must go on trying behind the user's back.
       supervisor->signal(SIGTERM).ignore("it is waited for");
-      supervisor->wait(std::chrono::seconds(60)).status().ignore("reported below is why it did not start");
+      supervisor->wait(std::chrono::seconds(60))
+          .status()
+          .ignore("reported below is why it did not start");
     }
     return std::move(ready).status();
   }
   json connection = TIDE_TRY(ask(data, {.target = "/v1/url"}));
   json stages = json::array();
   for (const json& stage : (*ready)["stages"]) {
-    stages.push_back({{"name", stage["name"]}, {"detail", stage["detail"]}, {"seconds", stage["seconds"]}});
+    stages.push_back(
+        {{"name", stage["name"]}, {"detail", stage["detail"]}, {"seconds", stage["seconds"]}});
   }
-  begun.answer = {{"ready", true},
-                  {"already_running", begun.already_running},
-                  {"data_directory", data},
-                  {"url", connection["url"]},
-                  {"port", connection["port"]},
-                  {"http_port", (*ready)["http_port"]},
-                  {"http_url", fmt::format("http://127.0.0.1:{}", (*ready)["http_port"].get<int>())},
-                  {"object_store", (*ready)["object_store"]},
-                  {"stages", stages},
-                  {"seconds", std::chrono::duration<double>(Clock::now() - began).count()}};
+  begun.answer = {
+      {"ready", true},
+      {"already_running", begun.already_running},
+      {"data_directory", data},
+      {"url", connection["url"]},
+      {"port", connection["port"]},
+      {"http_port", (*ready)["http_port"]},
+      {"http_url", fmt::format("http://127.0.0.1:{}", (*ready)["http_port"].get<int>())},
+      {"object_store", (*ready)["object_store"]},
+      {"stages", stages},
+      {"seconds", std::chrono::duration<double>(Clock::now() - began).count()}};
   return begun;
 }
 
@@ -358,10 +378,12 @@ int up(const UpOptions& options) {
     std::puts(net::to_text(answer).c_str());
     std::fflush(stdout);
   }
-  std::string flag = std::getenv("TIDE_DATA") == nullptr && !options.data.empty() ? " --data " + begun->data : "";
+  std::string flag =
+      std::getenv("TIDE_DATA") == nullptr && !options.data.empty() ? " --data " + begun->data : "";
   out.line("Ready in {}\n", seconds_text(answer["seconds"].get<double>()));
   out.line("  Postgres  {}", answer["url"].get<std::string>());
-  out.line("  API       {} (token in {}/secrets/token)\n", answer["http_url"].get<std::string>(), begun->data);
+  out.line("  API       {} (token in {}/secrets/token)\n", answer["http_url"].get<std::string>(),
+           begun->data);
   out.line("  tide psql{}                 open psql on main", flag);
   out.line("  tide branch create dev{}    a full copy of main in milliseconds", flag);
   out.line("  tide down{}                 stop everything; data stays", flag);

@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -13,8 +14,6 @@
 #include <mutex>
 #include <random>
 #include <set>
-
-#include <fmt/format.h>
 
 #include "env/file.h"
 
@@ -30,7 +29,8 @@ Status no_object(const std::string& key) {
 
 std::string parent_of(const std::string& path) { return path.substr(0, path.rfind('/')); }
 
-/// Copies all of `from` to `to`, in the kernel where it can (which shares blocks on some file systems).
+/// Copies all of `from` to `to`, in the kernel where it can (which shares blocks on some file
+/// systems).
 Status copy_bytes(int from, int to, const std::string& from_path, const std::string& to_path,
                   uint64_t& copied) {
   copied = 0;
@@ -40,7 +40,8 @@ Status copy_bytes(int from, int to, const std::string& from_path, const std::str
       copied += static_cast<uint64_t>(moved);
       continue;
     }
-    // Some file systems answer 0 although there are bytes, so an empty copy is tried the plain way too.
+    // Some file systems answer 0 although there are bytes, so an empty copy is tried the plain way
+    // too.
     if (moved == 0 && copied > 0) return {};
     if (moved < 0 && errno == EINTR) continue;
     if (moved < 0 && errno != EXDEV && errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP &&
@@ -75,7 +76,8 @@ class LocalStore final : public ObjectStore {
     for (const std::string& name : names) {
       std::string path = unfinished_ + "/" + name;
       struct stat info {};
-      if (::stat(path.c_str(), &info) == 0 && info.st_mtime + kUnfinishedSecondsMax < ::time(nullptr)) {
+      if (::stat(path.c_str(), &info) == 0 &&
+          info.st_mtime + kUnfinishedSecondsMax < ::time(nullptr)) {
         env::remove_file(path).ignore("left-overs only cost space");
       }
     }
@@ -117,8 +119,10 @@ class LocalStore final : public ObjectStore {
     Result<env::FileDescriptor> file = open_object(key);
     if (!file.ok()) return std::move(file).status();
     struct stat info {};
-    if (::fstat(file->get(), &info) != 0) return Status::from_errno(errno, fmt::format("stat {}", key));
-    std::string content = TIDE_TRY(env::read_range(file->get(), 0, static_cast<size_t>(info.st_size)));
+    if (::fstat(file->get(), &info) != 0)
+      return Status::from_errno(errno, fmt::format("stat {}", key));
+    std::string content =
+        TIDE_TRY(env::read_range(file->get(), 0, static_cast<size_t>(info.st_size)));
     bytes_in_ += content.size();
     return content;
   }
@@ -130,8 +134,7 @@ class LocalStore final : public ObjectStore {
     if (!source.ok()) return std::move(source).status();
     std::string temporary = fmt::format("{}.tide-{:016x}-{}", path, tag_, ++temporary_count_);
     Status copied = [&]() -> Status {
-      env::FileDescriptor target =
-          TIDE_TRY(env::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL));
+      env::FileDescriptor target = TIDE_TRY(env::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL));
       uint64_t size = 0;
       TIDE_TRY(copy_bytes(source->get(), target.get(), key, temporary, size));
       bytes_in_ += size;
@@ -155,12 +158,15 @@ class LocalStore final : public ObjectStore {
     Result<env::FileDescriptor> file = open_object(key);
     if (!file.ok()) return std::move(file).status();
     struct stat info {};
-    if (::fstat(file->get(), &info) != 0) return Status::from_errno(errno, fmt::format("stat {}", key));
+    if (::fstat(file->get(), &info) != 0)
+      return Status::from_errno(errno, fmt::format("stat {}", key));
     auto total = static_cast<uint64_t>(info.st_size);
     if (offset > total || (offset == total && size > 0)) {
-      return Status(Code::kOutOfRange, fmt::format("object {} has {} bytes, asked at {}", key, total, offset));
+      return Status(Code::kOutOfRange,
+                    fmt::format("object {} has {} bytes, asked at {}", key, total, offset));
     }
-    std::string content = TIDE_TRY(env::read_range(file->get(), offset, std::min(size, total - offset)));
+    std::string content =
+        TIDE_TRY(env::read_range(file->get(), offset, std::min(size, total - offset)));
     bytes_in_ += content.size();
     return content;
   }
@@ -230,7 +236,8 @@ class LocalStore final : public ObjectStore {
         return Status::from_errno(errno, fmt::format("make directory {}", parent));
       }
       if (!env::is_directory(parent)) {
-        return Status(Code::kConflict, fmt::format("{} is an object, so no key may lie below it", parent));
+        return Status(Code::kConflict,
+                      fmt::format("{} is an object, so no key may lie below it", parent));
       }
       // Also when it was there: whoever made it may have died before syncing it.
       TIDE_TRY(env::sync_directory(parent_of(parent)));
@@ -252,11 +259,11 @@ class LocalStore final : public ObjectStore {
     }
     std::string temporary = fmt::format("{}/{:016x}-{}", unfinished_, tag_, ++temporary_count_);
     Result<bool> placed = [&]() -> Result<bool> {
-      env::FileDescriptor file =
-          TIDE_TRY(env::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL));
+      env::FileDescriptor file = TIDE_TRY(env::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL));
       TIDE_TRY(fill(file.get(), temporary));
       // fsync, not fdatasync: the size must be durable before the name is.
-      if (::fsync(file.get()) != 0) return Status::from_errno(errno, fmt::format("sync {}", temporary));
+      if (::fsync(file.get()) != 0)
+        return Status::from_errno(errno, fmt::format("sync {}", temporary));
       if (placement == Placement::kReplace) {
         if (::rename(temporary.c_str(), path.c_str()) == 0) return true;
         return Status::from_errno(errno, fmt::format("rename {} to {}", temporary, path));
@@ -274,8 +281,9 @@ class LocalStore final : public ObjectStore {
     return *placed;
   }
 
-  /// Keeps a file of the same file system by a second name: no bytes are moved and none are held twice.
-  /// False where the file system cannot, or the file is another user's: then it must be copied.
+  /// Keeps a file of the same file system by a second name: no bytes are moved and none are held
+  /// twice. False where the file system cannot, or the file is another user's: then it must be
+  /// copied.
   Result<bool> link_file(const std::string& key, int source, const std::string& source_path) {
     TIDE_TRY(check_key(key));
     std::string path = path_of(key);
@@ -289,7 +297,8 @@ class LocalStore final : public ObjectStore {
     int error = errno;
     // Where `path` is this very file already, rename() leaves both names.
     env::remove_file(temporary).ignore("left-overs are removed at a later open");
-    if (renamed != 0) return Status::from_errno(error, fmt::format("rename {} to {}", temporary, path));
+    if (renamed != 0)
+      return Status::from_errno(error, fmt::format("rename {} to {}", temporary, path));
     TIDE_TRY(env::sync_directory(parent_of(path)));
     return true;
   }
@@ -332,7 +341,8 @@ class LocalStore final : public ObjectStore {
 
   std::string directory_;
   std::string unfinished_;
-  const uint64_t tag_;  ///< Keeps our temporary names apart from those of other stores and machines.
+  const uint64_t
+      tag_;  ///< Keeps our temporary names apart from those of other stores and machines.
   std::mutex mutex_;
   std::set<std::string> durable_directories_;
   std::atomic<uint64_t> temporary_count_ = 0;

@@ -2,6 +2,7 @@
 
 #include <curl/curl.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <openssl/evp.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,8 +18,6 @@
 #include <mutex>
 #include <random>
 #include <thread>
-
-#include <fmt/format.h>
 
 #include "base/crc32c.h"
 #include "env/file.h"
@@ -73,7 +72,8 @@ struct Digests {
 };
 
 Result<Digests> digest(const Body& body) {
-  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), EVP_MD_CTX_free);
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(),
+                                                                  EVP_MD_CTX_free);
   if (!context || EVP_DigestInit_ex(context.get(), EVP_sha256(), nullptr) != 1) {
     return Status(Code::kBug, "OpenSSL has no SHA-256");
   }
@@ -173,8 +173,8 @@ struct Transfer {
 
 size_t on_read(char* to, size_t size, size_t count, void* data) {
   auto& transfer = *static_cast<Transfer*>(data);
-  Result<size_t> got = transfer.request->body.read(
-      transfer.sent, {reinterpret_cast<std::byte*>(to), size * count});
+  Result<size_t> got =
+      transfer.request->body.read(transfer.sent, {reinterpret_cast<std::byte*>(to), size * count});
   if (!got.ok()) {
     transfer.local_error = std::move(got).status();
     return CURL_READFUNC_ABORT;
@@ -197,7 +197,8 @@ size_t on_write(char* from, size_t size, size_t count, void* data) {
   transfer.received += bytes;
   if (status / 100 != 2) {
     transfer.error_body.append(
-        from, std::min(bytes, kErrorBodyBytesMax - std::min(kErrorBodyBytesMax, transfer.error_body.size())));
+        from, std::min(bytes, kErrorBodyBytesMax -
+                                  std::min(kErrorBodyBytesMax, transfer.error_body.size())));
     return bytes;
   }
   if (transfer.request->sink == nullptr) return bytes;
@@ -217,8 +218,10 @@ size_t on_header(char* from, size_t size, size_t count, void* data) {
     std::string name(line.substr(0, colon));
     for (char& c : name) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
     std::string_view value = line.substr(colon + 1);
-    while (!value.empty() && std::isspace(static_cast<unsigned char>(value.front()))) value.remove_prefix(1);
-    while (!value.empty() && std::isspace(static_cast<unsigned char>(value.back()))) value.remove_suffix(1);
+    while (!value.empty() && std::isspace(static_cast<unsigned char>(value.front())))
+      value.remove_prefix(1);
+    while (!value.empty() && std::isspace(static_cast<unsigned char>(value.back())))
+      value.remove_suffix(1);
     transfer.response.headers[name] = value;
   }
   return size * count;
@@ -251,7 +254,7 @@ bool is_transient(long status, const std::string& error_code) {
 
 std::string utc_timestamp() {
   std::time_t now = std::time(nullptr);
-  std::tm utc {};
+  std::tm utc{};
   ::gmtime_r(&now, &utc);
   char text[32];
   std::strftime(text, sizeof text, "%Y%m%dT%H%M%SZ", &utc);
@@ -288,7 +291,8 @@ class S3Store final : public ObjectStore {
     for (CURL* handle : idle_) curl_easy_cleanup(handle);
   }
 
-  /// Asks for a page of one key: shows at once an unreachable host, bad credentials, no such bucket.
+  /// Asks for a page of one key: shows at once an unreachable host, bad credentials, no such
+  /// bucket.
   Status check_bucket_answers() {
     Request request{.method = "GET", .query = {{"list-type", "2"}, {"max-keys", "1"}}};
     if (!prefix_.empty()) request.query.emplace_back("prefix", prefix_);
@@ -298,7 +302,8 @@ class S3Store final : public ObjectStore {
     if (response.status != 200) return error_of(request, response);
     return parse_list_page(sink.content).ok()
                ? Status()
-               : Status(Code::kInvalid, fmt::format("{} does not answer like an S3 server", endpoint_))
+               : Status(Code::kInvalid,
+                        fmt::format("{} does not answer like an S3 server", endpoint_))
                      .with_hint("Check the endpoint in the URL or in AWS_ENDPOINT_URL.");
   }
 
@@ -313,7 +318,8 @@ class S3Store final : public ObjectStore {
     TIDE_TRY(check_key(key));
     env::FileDescriptor file = TIDE_TRY(env::open_file(path, O_RDONLY));
     struct stat info {};
-    if (::fstat(file.get(), &info) != 0) return Status::from_errno(errno, fmt::format("stat {}", path));
+    if (::fstat(file.get(), &info) != 0)
+      return Status::from_errno(errno, fmt::format("stat {}", path));
     auto size = static_cast<uint64_t>(info.st_size);
     if (size > options_.multipart_threshold_bytes) return put_in_parts(key, file.get(), size);
     Response response = TIDE_TRY(put_body(key, Body(file.get(), 0, size), false));
@@ -352,8 +358,7 @@ class S3Store final : public ObjectStore {
     TIDE_TRY(check_key(key));
     std::string temporary = fmt::format("{}.tide-{:016x}-{}", path, tag_, ++temporary_count_);
     Status fetched = [&]() -> Status {
-      env::FileDescriptor file =
-          TIDE_TRY(env::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL));
+      env::FileDescriptor file = TIDE_TRY(env::open_file(temporary, O_WRONLY | O_CREAT | O_EXCL));
       FileSink sink(file.get(), temporary);
       Request request{.method = "GET", .key = prefix_ + key, .sink = &sink};
       Response response = TIDE_TRY(perform(request));
@@ -370,7 +375,9 @@ class S3Store final : public ObjectStore {
       return fetched;
     }
     size_t slash = path.rfind('/');
-    return env::sync_directory(slash == std::string::npos ? "." : slash == 0 ? "/" : path.substr(0, slash));
+    return env::sync_directory(slash == std::string::npos ? "."
+                               : slash == 0               ? "/"
+                                                          : path.substr(0, slash));
   }
 
   Result<std::string> get_range(const std::string& key, uint64_t offset, uint64_t size) override {
@@ -378,7 +385,8 @@ class S3Store final : public ObjectStore {
     if (size == 0) {
       std::optional<uint64_t> total = TIDE_TRY(head(key));
       if (!total) return no_object(key);
-      if (offset > *total) return Status(Code::kOutOfRange, fmt::format("object {} ends before {}", key, offset));
+      if (offset > *total)
+        return Status(Code::kOutOfRange, fmt::format("object {} ends before {}", key, offset));
       return std::string();
     }
     StringSink sink;
@@ -400,8 +408,9 @@ class S3Store final : public ObjectStore {
     if (response.status != 206) return error_of(request, response);
     if (!response.headers["content-range"].starts_with(fmt::format("bytes {}-", offset)) ||
         sink.content.size() > size) {
-      return Status(Code::kCorrupt, fmt::format("get {}: the server sent another range than bytes {}+{}: {}",
-                                                key, offset, size, response.headers["content-range"]));
+      return Status(Code::kCorrupt,
+                    fmt::format("get {}: the server sent another range than bytes {}+{}: {}", key,
+                                offset, size, response.headers["content-range"]));
     }
     return std::move(sink.content);
   }
@@ -426,9 +435,10 @@ class S3Store final : public ObjectStore {
     std::optional<std::string> token;
     do {
       StringSink sink;
-      Request request{.method = "GET",
-                      .query = {{"list-type", "2"}, {"encoding-type", "url"}, {"prefix", prefix_ + prefix}},
-                      .sink = &sink};
+      Request request{
+          .method = "GET",
+          .query = {{"list-type", "2"}, {"encoding-type", "url"}, {"prefix", prefix_ + prefix}},
+          .sink = &sink};
       if (token) request.query.emplace_back("continuation-token", *token);
       Response response = TIDE_TRY(perform(request));
       if (response.status != 200) return error_of(request, response);
@@ -439,7 +449,8 @@ class S3Store final : public ObjectStore {
       }
       for (ObjectInfo& object : page->objects) {
         if (!object.key.starts_with(prefix_)) {
-          return Status(Code::kCorrupt, fmt::format("list {}: got key {} from outside", prefix, object.key));
+          return Status(Code::kCorrupt,
+                        fmt::format("list {}: got key {} from outside", prefix, object.key));
         }
         object.key.erase(0, prefix_.size());
         // Some consoles leave empty "directory" objects; they are none of ours.
@@ -462,7 +473,8 @@ class S3Store final : public ObjectStore {
   }
 
   ObjectStoreStats stats() const override {
-    return {.requests = requests_, .retries = retries_, .bytes_out = bytes_out_, .bytes_in = bytes_in_};
+    return {
+        .requests = requests_, .retries = retries_, .bytes_out = bytes_out_, .bytes_in = bytes_in_};
   }
 
   std::string describe() const override {
@@ -565,10 +577,13 @@ class S3Store final : public ObjectStore {
       conditional_put_checked_ = true;
       return {};
     }
-    return Status(Code::kInvalid, fmt::format("the S3 server at {} ignores If-None-Match", endpoint_))
+    return Status(Code::kInvalid,
+                  fmt::format("the S3 server at {} ignores If-None-Match", endpoint_))
         .with_detail("Two writers could both believe that they created the same object.")
-        .with_hint("Use a server with conditional writes (AWS S3, MinIO, Ceph 19 or newer), or, if only one "
-                   "machine ever writes, add conditional_put=off to the store's URL.");
+        .with_hint(
+            "Use a server with conditional writes (AWS S3, MinIO, Ceph 19 or newer), or, if only "
+            "one "
+            "machine ever writes, add conditional_put=off to the store's URL.");
   }
 
   Status check_crc(const std::string& key, const Response& response, uint32_t crc) const {
@@ -576,8 +591,8 @@ class S3Store final : public ObjectStore {
     // Objects that somebody else put there carry no checksum of ours.
     if (stored == response.headers.end()) return {};
     if (stored->second == fmt::format("{:08x}", crc)) return {};
-    return Status(Code::kCorrupt, fmt::format("object {} has checksum {:08x}, was written with {}", key, crc,
-                                              stored->second));
+    return Status(Code::kCorrupt, fmt::format("object {} has checksum {:08x}, was written with {}",
+                                              key, crc, stored->second));
   }
 
   CURL* take_handle() {
@@ -636,7 +651,8 @@ class S3Store final : public ObjectStore {
       } else if (is_transient(code)) {
         last = unreachable(code);
       } else {
-        return Status(Code::kUnavailable, fmt::format("request to {}: {}", host_and_port_, curl_easy_strerror(code)))
+        return Status(Code::kUnavailable,
+                      fmt::format("request to {}: {}", host_and_port_, curl_easy_strerror(code)))
             .with_hint("Check the endpoint, its certificate and the network between.");
       }
       // Only a refused connection is certain not to have reached the server.
@@ -647,10 +663,12 @@ class S3Store final : public ObjectStore {
   }
 
   Status unreachable(CURLcode code) const {
-    return Status(Code::kUnavailable,
-                  fmt::format("object store at {} does not answer: {}", host_and_port_, curl_easy_strerror(code)))
+    return Status(Code::kUnavailable, fmt::format("object store at {} does not answer: {}",
+                                                  host_and_port_, curl_easy_strerror(code)))
         .with_detail(fmt::format("Tried {} times.", options_.attempts))
-        .with_hint("Check that the server runs and that the endpoint in the URL or in AWS_ENDPOINT_URL is right.");
+        .with_hint(
+            "Check that the server runs and that the endpoint in the URL or in AWS_ENDPOINT_URL is "
+            "right.");
   }
 
   CURLcode send(const Request& request, Transfer& transfer) {
@@ -676,17 +694,20 @@ class S3Store final : public ObjectStore {
     if (!options_.credentials.access_key_id.empty()) {
       add("authorization: " + authorization(signing, options_.credentials));
     }
-    // Waiting for 100-continue costs a round trip that no error is worth; chunked uploads are not S3.
+    // Waiting for 100-continue costs a round trip that no error is worth; chunked uploads are not
+    // S3.
     add("expect:");
     if (request.method == "PUT" || request.method == "POST") {
-      bool has_type = std::any_of(request.headers.begin(), request.headers.end(),
-                                  [](const auto& header) { return header.first == "content-type"; });
+      bool has_type =
+          std::any_of(request.headers.begin(), request.headers.end(),
+                      [](const auto& header) { return header.first == "content-type"; });
       if (!has_type) add("content-type: application/octet-stream");
     }
 
     std::string query = canonical_query(request.query);
     std::string scheme = endpoint_.substr(0, endpoint_.find("://") + 3);
-    std::string url = scheme + host_and_port_ + signing.encoded_path + (query.empty() ? "" : "?" + query);
+    std::string url =
+        scheme + host_and_port_ + signing.encoded_path + (query.empty() ? "" : "?" + query);
     CURL* curl = take_handle();
     if (curl == nullptr) return CURLE_FAILED_INIT;
     transfer.curl = curl;
@@ -697,7 +718,8 @@ class S3Store final : public ObjectStore {
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_TCP_NODELAY, 1L);
     curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(options_.connect_timeout_ms));
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS,
+                     static_cast<long>(options_.connect_timeout_ms));
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(options_.stall_timeout_s));
     curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_write);
@@ -709,7 +731,8 @@ class S3Store final : public ObjectStore {
       curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
     } else if (request.method == "PUT" || request.method == "POST") {
       curl_easy_setopt(curl, CURLOPT_UPLOAD, 1L);
-      curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE, static_cast<curl_off_t>(request.body.size()));
+      curl_easy_setopt(curl, CURLOPT_INFILESIZE_LARGE,
+                       static_cast<curl_off_t>(request.body.size()));
       curl_easy_setopt(curl, CURLOPT_READFUNCTION, on_read);
       curl_easy_setopt(curl, CURLOPT_READDATA, &transfer);
       curl_easy_setopt(curl, CURLOPT_SEEKFUNCTION, on_seek);
@@ -718,8 +741,10 @@ class S3Store final : public ObjectStore {
     if (request.fresh_connection) curl_easy_setopt(curl, CURLOPT_FRESH_CONNECT, 1L);
     CURLcode code = curl_easy_perform(curl);
     curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &transfer.response.status);
-    // A server may refuse an upload before it has read it all, and close: its answer is what counts.
-    if ((code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR) && transfer.response.status >= 400) code = CURLE_OK;
+    // A server may refuse an upload before it has read it all, and close: its answer is what
+    // counts.
+    if ((code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR) && transfer.response.status >= 400)
+      code = CURLE_OK;
     curl_slist_free_all(headers);
     give_back(curl);
     return code;
@@ -728,40 +753,49 @@ class S3Store final : public ObjectStore {
   /// What an HTTP answer that is no success means to the caller.
   Status error_of(const Request& request, const Response& response) const {
     const std::string& name = response.error.code;
-    std::string what = fmt::format("{} {}: HTTP {}{}{}{}{}", request.method,
-                                   request.key.empty() ? "bucket " + bucket_ : request.key, response.status,
-                                   name.empty() ? "" : " ", name, response.error.message.empty() ? "" : ": ",
-                                   response.error.message);
+    std::string what =
+        fmt::format("{} {}: HTTP {}{}{}{}{}", request.method,
+                    request.key.empty() ? "bucket " + bucket_ : request.key, response.status,
+                    name.empty() ? "" : " ", name, response.error.message.empty() ? "" : ": ",
+                    response.error.message);
     if (name == "NoSuchBucket" || (response.status == 404 && request.key.empty())) {
       return Status(Code::kNotFound, fmt::format("no bucket {} at {}", bucket_, host_and_port_))
           .with_detail(std::move(what))
           .with_hint("Create the bucket first, or correct the name or the endpoint in the URL.");
     }
     if (response.status == 404) {
-      return Status(Code::kNotFound, fmt::format("no object {}", request.key)).with_detail(std::move(what));
+      return Status(Code::kNotFound, fmt::format("no object {}", request.key))
+          .with_detail(std::move(what));
     }
     if (name == "RequestTimeTooSkewed") {
       return Status(Code::kDenied, std::move(what)).with_hint("Set this machine's clock.");
     }
     if (response.status == 401 || response.status == 403) {
-      return Status(Code::kDenied, fmt::format("access to bucket {} at {} denied", bucket_, host_and_port_))
+      return Status(Code::kDenied,
+                    fmt::format("access to bucket {} at {} denied", bucket_, host_and_port_))
           .with_detail(std::move(what))
-          .with_hint("Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and what they may do.");
+          .with_hint(
+              "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN and what they may "
+              "do.");
     }
-    if (name == "AuthorizationHeaderMalformed" || name == "PermanentRedirect" || response.status == 301) {
+    if (name == "AuthorizationHeaderMalformed" || name == "PermanentRedirect" ||
+        response.status == 301) {
       return Status(Code::kInvalid, std::move(what))
-          .with_hint(fmt::format("The bucket may lie in another region than {}: set region= in the URL.", region_));
+          .with_hint(fmt::format(
+              "The bucket may lie in another region than {}: set region= in the URL.", region_));
     }
     if (response.status == 507 || name == "QuotaExceeded" || name == "XMinioStorageFull" ||
         name == "EntityTooLarge") {
-      return Status(Code::kNoSpace, std::move(what)).with_hint("Free space or raise the quota at the object store.");
+      return Status(Code::kNoSpace, std::move(what))
+          .with_hint("Free space or raise the quota at the object store.");
     }
     if (name == "BadDigest" || name == "XAmzContentSHA256Mismatch" || name == "InvalidDigest") {
       return Status(Code::kCorrupt, std::move(what));
     }
     if (response.status >= 500 || response.status == 429 || response.status == 408 ||
         is_transient(response.status, name)) {
-      return Status(Code::kUnavailable, fmt::format("object store at {} fails: {}", host_and_port_, what))
+      return Status(Code::kUnavailable,
+                    fmt::format("object store at {} fails: {}", host_and_port_, what))
           .with_hint("The server answers but cannot serve; its own log says why.");
     }
     return Status(Code::kInvalid, std::move(what));
@@ -791,7 +825,8 @@ class S3Store final : public ObjectStore {
 
 }  // namespace
 
-Result<std::unique_ptr<ObjectStore>> open_s3_store(const StoreUrl& given, const Options& given_options) {
+Result<std::unique_ptr<ObjectStore>> open_s3_store(const StoreUrl& given,
+                                                   const Options& given_options) {
   static const CURLcode curl_ready = curl_global_init(CURL_GLOBAL_DEFAULT);
   if (curl_ready != CURLE_OK) return Status(Code::kBug, "libcurl does not start");
   StoreUrl url = given;
@@ -803,11 +838,12 @@ Result<std::unique_ptr<ObjectStore>> open_s3_store(const StoreUrl& given, const 
   if (url.endpoint.empty()) url.endpoint = fmt::format("https://s3.{}.amazonaws.com", url.region);
   while (url.endpoint.ends_with('/')) url.endpoint.pop_back();
   bool has_scheme = url.endpoint.starts_with("http://") || url.endpoint.starts_with("https://");
-  std::string_view host = std::string_view(url.endpoint).substr(
-      has_scheme ? url.endpoint.find("://") + 3 : 0);
+  std::string_view host =
+      std::string_view(url.endpoint).substr(has_scheme ? url.endpoint.find("://") + 3 : 0);
   if (!has_scheme || host.empty() || host.find_first_of("?#@ \t\r\n") != std::string_view::npos) {
-    return Status(Code::kInvalid, fmt::format("endpoint \"{}\" is not http://host[:port] or https://host[:port]",
-                                              url.endpoint));
+    return Status(Code::kInvalid,
+                  fmt::format("endpoint \"{}\" is not http://host[:port] or https://host[:port]",
+                              url.endpoint));
   }
   S3Credentials& credentials = options.credentials;
   if (credentials.access_key_id.empty() && credentials.secret_access_key.empty()) {
@@ -820,7 +856,8 @@ Result<std::unique_ptr<ObjectStore>> open_s3_store(const StoreUrl& given, const 
   }
   auto store = std::make_unique<S3Store>(url, options);
   Status answers = store->check_bucket_answers();
-  if (!answers.ok()) return std::move(answers).with_context(fmt::format("open {}", store->describe()));
+  if (!answers.ok())
+    return std::move(answers).with_context(fmt::format("open {}", store->describe()));
   return std::unique_ptr<ObjectStore>(std::move(store));
 }
 

@@ -1,9 +1,9 @@
 #include "objectstore/internal/s3_xml.h"
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <functional>
-
-#include <fmt/format.h>
 
 #include "objectstore/internal/url.h"
 
@@ -11,7 +11,8 @@ namespace tide::objectstore::internal {
 namespace {
 
 Status corrupt(std::string_view what) {
-  return Status(Code::kCorrupt, fmt::format("answer of the S3 server is not the XML expected: {}", what));
+  return Status(Code::kCorrupt,
+                fmt::format("answer of the S3 server is not the XML expected: {}", what));
 }
 
 void append_utf8(std::string& to, uint32_t point) {
@@ -43,17 +44,22 @@ Result<std::string> unescape(std::string_view text) {
     size_t end = text.find(';', i);
     if (end == std::string_view::npos) return corrupt("entity without end");
     std::string_view name = text.substr(i + 1, end - i - 1);
-    if (name == "amp") plain += '&';
-    else if (name == "lt") plain += '<';
-    else if (name == "gt") plain += '>';
-    else if (name == "quot") plain += '"';
-    else if (name == "apos") plain += '\'';
+    if (name == "amp")
+      plain += '&';
+    else if (name == "lt")
+      plain += '<';
+    else if (name == "gt")
+      plain += '>';
+    else if (name == "quot")
+      plain += '"';
+    else if (name == "apos")
+      plain += '\'';
     else if (name.size() > 1 && name[0] == '#') {
       bool is_hex = name[1] == 'x' || name[1] == 'X';
       std::string_view digits = name.substr(is_hex ? 2 : 1);
       uint32_t point = 0;
-      auto [stop, error] = std::from_chars(digits.data(), digits.data() + digits.size(), point,
-                                           is_hex ? 16 : 10);
+      auto [stop, error] =
+          std::from_chars(digits.data(), digits.data() + digits.size(), point, is_hex ? 16 : 10);
       if (digits.empty() || error != std::errc() || stop != digits.data() + digits.size() ||
           point == 0 || point > 0x10FFFF || (point >= 0xD800 && point < 0xE000)) {
         return corrupt("bad character reference");
@@ -111,7 +117,8 @@ Status walk(std::string_view xml,
     if (closing) inside.remove_prefix(1);
     if (empty) inside.remove_suffix(1);
     std::string_view name = inside.substr(0, inside.find_first_of(" \t\r\n"));
-    if (size_t colon = name.find(':'); colon != std::string_view::npos) name.remove_prefix(colon + 1);
+    if (size_t colon = name.find(':'); colon != std::string_view::npos)
+      name.remove_prefix(colon + 1);
     if (name.empty()) return corrupt("a tag without name");
     if (!closing) {
       if (open.size() >= 32) return corrupt("nested too deeply");
@@ -119,7 +126,8 @@ Status walk(std::string_view xml,
       text.clear();
     }
     if (closing || empty) {
-      if (open.empty() || open.back() != name) return corrupt(fmt::format("</{}> out of place", name));
+      if (open.empty() || open.back() != name)
+        return corrupt(fmt::format("</{}> out of place", name));
       TIDE_TRY(on_end(path(), text));
       open.pop_back();
       text.clear();
@@ -198,11 +206,16 @@ Result<std::string> parse_element(std::string_view xml, std::string_view name) {
 std::string escape_text(std::string_view text) {
   std::string escaped;
   for (char c : text) {
-    if (c == '&') escaped += "&amp;";
-    else if (c == '<') escaped += "&lt;";
-    else if (c == '>') escaped += "&gt;";
-    else if (c == '"') escaped += "&quot;";
-    else escaped += c;
+    if (c == '&')
+      escaped += "&amp;";
+    else if (c == '<')
+      escaped += "&lt;";
+    else if (c == '>')
+      escaped += "&gt;";
+    else if (c == '"')
+      escaped += "&quot;";
+    else
+      escaped += c;
   }
   return escaped;
 }

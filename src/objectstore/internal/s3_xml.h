@@ -11,7 +11,8 @@
 namespace tide::objectstore::internal {
 
 /// The small part of XML in which S3 answers: elements with text, attributes skipped, no mixed
-/// content. Character references and the five named entities are resolved; anything else is kCorrupt.
+/// content. Character references and the five named entities are resolved; anything else is
+/// kCorrupt.
 
 /// One page of ListObjectsV2.
 struct ListPage {

@@ -1,11 +1,11 @@
 #include "objectstore/internal/sigv4.h"
 
-#include <algorithm>
-
 #include <fmt/format.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <openssl/sha.h>
+
+#include <algorithm>
 
 #include "objectstore/internal/url.h"
 
@@ -82,8 +82,8 @@ std::string canonical_query(const std::vector<std::pair<std::string, std::string
 }
 
 std::string canonical_request(const SigningInput& input) {
-  std::string text = fmt::format("{}\n{}\n{}\n", input.method, input.encoded_path,
-                                 canonical_query(input.query));
+  std::string text =
+      fmt::format("{}\n{}\n{}\n", input.method, input.encoded_path, canonical_query(input.query));
   for (const auto& [name, value] : sorted_headers(input)) {
     text += fmt::format("{}:{}\n", name, canonical_value(value));
   }

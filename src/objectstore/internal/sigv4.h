@@ -10,7 +10,8 @@
 
 namespace tide::objectstore::internal {
 
-/// AWS Signature Version 4, header form. A pure function of its input: the time comes with the request.
+/// AWS Signature Version 4, header form. A pure function of its input: the time comes with the
+/// request.
 ///
 /// What differs between S3 and other services (path encoded once, x-amz-content-sha256) is the
 /// caller's: it gives the path as it stands in the request line and the headers as they are sent.

@@ -10,7 +10,8 @@ namespace tide::objectstore::internal {
 namespace {
 
 // The examples of "Authenticating Requests: Using the Authorization Header" in Amazon's S3 manual.
-const S3Credentials kCredentials{"AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", ""};
+const S3Credentials kCredentials{"AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+                                 ""};
 constexpr char kEmptyHash[] = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 SigningInput s3_example() {
@@ -34,7 +35,8 @@ TEST(SigV4Test, SignsAmazonsGetObjectExample) {
   SigningInput input = s3_example();
   input.encoded_path = "/test.txt";
   input.headers.emplace_back("range", "bytes=0-9");
-  EXPECT_EQ(signature_of(input), "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
+  EXPECT_EQ(signature_of(input),
+            "f0e8bdb87c964420e857bd35b5d6ed310bd44f0170aba48dd91039c6036bdb41");
 }
 
 TEST(SigV4Test, SignsAmazonsPutObjectExample) {
@@ -44,23 +46,27 @@ TEST(SigV4Test, SignsAmazonsPutObjectExample) {
   input.headers.emplace_back("date", "Fri, 24 May 2013 00:00:00 GMT");
   input.headers.emplace_back("x-amz-storage-class", "REDUCED_REDUNDANCY");
   input.payload_hash = sha256_hex(as_bytes("Welcome to Amazon S3."));
-  EXPECT_EQ(signature_of(input), "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd");
+  EXPECT_EQ(signature_of(input),
+            "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd");
 }
 
 TEST(SigV4Test, SignsAmazonsLifecycleExample) {
   SigningInput input = s3_example();
   input.query = {{"lifecycle", ""}};
-  EXPECT_EQ(signature_of(input), "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543");
+  EXPECT_EQ(signature_of(input),
+            "fea454ca298b7da1c68078a5d1bdbfbbe0d65c699e0f91ac7a200a0136783543");
 }
 
 TEST(SigV4Test, SignsAmazonsListObjectsExample) {
   SigningInput input = s3_example();
   input.query = {{"prefix", "J"}, {"max-keys", "2"}};
-  EXPECT_EQ(signature_of(input), "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7");
+  EXPECT_EQ(signature_of(input),
+            "34b48302e7b5fa45bde8084f4b7868a86f0a534bc59db6670ed5711ef69dc6f7");
 }
 
 TEST(SigV4Test, DerivesAmazonsExampleKey) {
-  std::string key = signing_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "20150830", "us-east-1", "iam");
+  std::string key =
+      signing_key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "20150830", "us-east-1", "iam");
   std::string shown;
   for (unsigned char c : key) shown += fmt::format("{:02x}", c);
   EXPECT_EQ(shown, "c4afb1cc5771d871763a393e44b703571b55cc28424d1a5e86da6ed3c154a4b9");
@@ -100,15 +106,19 @@ TEST(UrlTest, EncodesWhatSigV4WantsAndDecodesIt) {
 TEST(UrlTest, ParsesStoreUrls) {
   StoreUrl file = parse_url("file:///srv/my%20store/").value();
   EXPECT_EQ(file.path, "/srv/my store");
-  StoreUrl s3 = parse_url("s3://lake/a/b/?endpoint=http%3A%2F%2F127.0.0.1%3A9000&region=eu-central-1").value();
+  StoreUrl s3 =
+      parse_url("s3://lake/a/b/?endpoint=http%3A%2F%2F127.0.0.1%3A9000&region=eu-central-1")
+          .value();
   EXPECT_EQ(s3.bucket, "lake");
   EXPECT_EQ(s3.prefix, "a/b");
   EXPECT_EQ(s3.endpoint, "http://127.0.0.1:9000");
   EXPECT_EQ(s3.region, "eu-central-1");
   EXPECT_TRUE(s3.conditional_put);
-  EXPECT_EQ(parse_url("s3://lake?endpoint=http://h:1&conditional_put=off").value().conditional_put, false);
-  for (const char* bad : {"", "srv/x", "file://srv", "gs://x", "s3://", "s3://a", "s3://lake?regoin=x",
-                          "s3://lake/../x", "file:///x?y=z", "s3://la ke", "s3://lake?conditional_put=maybe"}) {
+  EXPECT_EQ(parse_url("s3://lake?endpoint=http://h:1&conditional_put=off").value().conditional_put,
+            false);
+  for (const char* bad :
+       {"", "srv/x", "file://srv", "gs://x", "s3://", "s3://a", "s3://lake?regoin=x",
+        "s3://lake/../x", "file:///x?y=z", "s3://la ke", "s3://lake?conditional_put=maybe"}) {
     Result<StoreUrl> parsed = parse_url(bad);
     ASSERT_FALSE(parsed.ok()) << bad;
     EXPECT_EQ(parsed.status().code(), Code::kInvalid) << bad;
@@ -116,12 +126,17 @@ TEST(UrlTest, ParsesStoreUrls) {
 }
 
 TEST(S3XmlTest, ReadsAListPage) {
-  ListPage page = parse_list_page(
-      "<?xml version=\"1.0\"?>\n<ListBucketResult xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
-      "<Name>b</Name><IsTruncated>true</IsTruncated><NextContinuationToken>1&#x2F;x==</NextContinuationToken>"
-      "<Contents><Key>a&amp;b &lt;c&gt; &#228;</Key><Size>12</Size><ETag>&quot;x&quot;</ETag></Contents>"
-      "<Contents><Key><![CDATA[<raw>]]></Key><Size>0</Size><Owner><ID>1</ID></Owner></Contents>"
-      "<CommonPrefixes/><!-- note --></ListBucketResult>").value();
+  ListPage page =
+      parse_list_page(
+          "<?xml version=\"1.0\"?>\n<ListBucketResult "
+          "xmlns=\"http://s3.amazonaws.com/doc/2006-03-01/\">"
+          "<Name>b</Name><IsTruncated>true</IsTruncated><NextContinuationToken>1&#x2F;x==</"
+          "NextContinuationToken>"
+          "<Contents><Key>a&amp;b &lt;c&gt; "
+          "&#228;</Key><Size>12</Size><ETag>&quot;x&quot;</ETag></Contents>"
+          "<Contents><Key><![CDATA[<raw>]]></Key><Size>0</Size><Owner><ID>1</ID></Owner></Contents>"
+          "<CommonPrefixes/><!-- note --></ListBucketResult>")
+          .value();
   EXPECT_EQ(page.objects, (std::vector<ObjectInfo>{{"a&b <c> ä", 12}, {"<raw>", 0}}));
   EXPECT_EQ(page.next_token, "1/x==");
 }
@@ -130,8 +145,13 @@ TEST(S3XmlTest, DecodesUrlEncodedKeysOnlyWhenToldSo) {
   constexpr char kPage[] =
       "<ListBucketResult>{}<IsTruncated>false</IsTruncated>"
       "<Contents><Key>a%2Bb+c</Key><Size>1</Size></Contents></ListBucketResult>";
-  EXPECT_EQ(parse_list_page(fmt::format(fmt::runtime(kPage), "<EncodingType>url</EncodingType>")).value().objects[0].key, "a+b c");
-  EXPECT_EQ(parse_list_page(fmt::format(fmt::runtime(kPage), "")).value().objects[0].key, "a%2Bb+c");
+  EXPECT_EQ(parse_list_page(fmt::format(fmt::runtime(kPage), "<EncodingType>url</EncodingType>"))
+                .value()
+                .objects[0]
+                .key,
+            "a+b c");
+  EXPECT_EQ(parse_list_page(fmt::format(fmt::runtime(kPage), "")).value().objects[0].key,
+            "a%2Bb+c");
 }
 
 TEST(S3XmlTest, RefusesWhatIsNoListPage) {
@@ -140,9 +160,11 @@ TEST(S3XmlTest, RefusesWhatIsNoListPage) {
         "<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>",
         "<ListBucketResult><Contents><Key>a</Key><Size>-1</Size></Contents></ListBucketResult>",
         "<ListBucketResult><Contents><Key>&foo;</Key><Size>1</Size></Contents></ListBucketResult>",
-        "<ListBucketResult><Contents><Key>&#xD800;</Key><Size>1</Size></Contents></ListBucketResult>",
+        "<ListBucketResult><Contents><Key>&#xD800;</Key><Size>1</Size></Contents></"
+        "ListBucketResult>",
         "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
-        "<!DOCTYPE x [<!ENTITY a \"b\">]><ListBucketResult></ListBucketResult>", "<", "<a", "<a><", "</a>", "<>"}) {
+        "<!DOCTYPE x [<!ENTITY a \"b\">]><ListBucketResult></ListBucketResult>", "<", "<a", "<a><",
+        "</a>", "<>"}) {
     Result<ListPage> page = parse_list_page(bad);
     ASSERT_FALSE(page.ok()) << bad;
     EXPECT_EQ(page.status().code(), Code::kCorrupt) << bad;
@@ -150,7 +172,8 @@ TEST(S3XmlTest, RefusesWhatIsNoListPage) {
 }
 
 TEST(S3XmlTest, ReadsErrors) {
-  S3Error error = parse_error("<Error><Code>NoSuchKey</Code><Message>gone &amp; lost</Message></Error>");
+  S3Error error =
+      parse_error("<Error><Code>NoSuchKey</Code><Message>gone &amp; lost</Message></Error>");
   EXPECT_EQ(error.code, "NoSuchKey");
   EXPECT_EQ(error.message, "gone & lost");
   EXPECT_EQ(parse_error("<html>504").code, "");

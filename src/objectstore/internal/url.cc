@@ -16,7 +16,8 @@ int hex_digit(char c) {
 
 Status invalid(std::string message) {
   return Status(Code::kInvalid, std::move(message))
-      .with_hint("Use file:///DIRECTORY or s3://BUCKET/PREFIX?endpoint=http://host:port&region=NAME.");
+      .with_hint(
+          "Use file:///DIRECTORY or s3://BUCKET/PREFIX?endpoint=http://host:port&region=NAME.");
 }
 
 Status check_bucket(std::string_view bucket) {
@@ -26,7 +27,8 @@ Status check_bucket(std::string_view bucket) {
   for (char c : bucket) {
     bool fine = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                 c == '-' || c == '.' || c == '_';
-    if (!fine) return invalid(fmt::format("bucket name \"{}\" has a character not allowed", bucket));
+    if (!fine)
+      return invalid(fmt::format("bucket name \"{}\" has a character not allowed", bucket));
   }
   if (bucket.front() == '.' || bucket.find("..") != std::string_view::npos) {
     return invalid(fmt::format("bucket name \"{}\" has an empty label", bucket));
@@ -118,8 +120,7 @@ Result<StoreUrl> parse_url(std::string_view url) {
     query = query.substr(std::min(end + 1, query.size()));
     size_t equals = std::min(pair.find('='), pair.size());
     std::string name(pair.substr(0, equals));
-    std::string value =
-        TIDE_TRY(uri_decode(pair.substr(std::min(equals + 1, pair.size())), false));
+    std::string value = TIDE_TRY(uri_decode(pair.substr(std::min(equals + 1, pair.size())), false));
     if (name == "endpoint") {
       parsed.endpoint = value;
     } else if (name == "region") {

@@ -3,14 +3,13 @@
 #include <grp.h>
 #include <gtest/gtest.h>
 #include <pwd.h>
+#include <rocksdb/db.h>
+#include <rocksdb/write_batch.h>
 #include <unistd.h>
 
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <rocksdb/db.h>
-#include <rocksdb/write_batch.h>
 
 #include "base/bytes.h"
 #include "pagestore/keys.h"
@@ -23,7 +22,8 @@
 /// For tests only.
 namespace tide::pagestore {
 
-/// PostgreSQL, and so a pool of its helpers, does not run as root: if we are, we become postgres, for good.
+/// PostgreSQL, and so a pool of its helpers, does not run as root: if we are, we become postgres,
+/// for good.
 class UnprivilegedEnvironment : public testing::Environment {
  public:
   void SetUp() override {
@@ -36,12 +36,14 @@ class UnprivilegedEnvironment : public testing::Environment {
   }
 };
 
-/// A pool whose helpers never start, for pages without PostgreSQL's records: asking it to redo any fails.
+/// A pool whose helpers never start, for pages without PostgreSQL's records: asking it to redo any
+/// fails.
 class IdlePool {
  public:
   IdlePool() {
     EXPECT_OK(env::make_directories(scratch_ / "template/global"));
-    EXPECT_OK(env::write_file(scratch_ / "template/global/pg_control", pgformat::ControlFile().serialize()));
+    EXPECT_OK(env::write_file(scratch_ / "template/global/pg_control",
+                              pgformat::ControlFile().serialize()));
     EXPECT_OK(env::write_file(scratch_ / "template/PG_VERSION", "15\n"));
     auto pool = redo::RedoPool::open({.directory = scratch_ / "redo",
                                       .postgres = "/bin/false",
@@ -98,7 +100,8 @@ class TestStore {
     std::string encoded;
     append(encoded, checkpoint);
     write(kRootTimeline, kRootLsn,
-          {{Kind::kControl, "", kRootLsn, control.serialize()}, {Kind::kCheckpoint, "", kRootLsn, encoded}});
+          {{Kind::kControl, "", kRootLsn, control.serialize()},
+           {Kind::kCheckpoint, "", kRootLsn, encoded}});
     EXPECT_OK(store_->flush());
     TimelineInfo info;
     info.id = kRootTimeline;

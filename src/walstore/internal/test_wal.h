@@ -40,10 +40,10 @@ class TestWal {
  public:
   TestWal(Lsn begin, Lsn prev) : begin_(begin), at_(begin), prev_(prev) {}
 
-  /// Appends a record; `blocks`: block references as they stand in a record, `data`: what follows them all.
-  /// Returns its end, normalized.
-  Lsn add(pgformat::Rmgr rmgr, uint8_t info, std::string_view main_data, std::string_view blocks = {},
-          std::string_view data = {}, uint32_t xid = 0) {
+  /// Appends a record; `blocks`: block references as they stand in a record, `data`: what follows
+  /// them all. Returns its end, normalized.
+  Lsn add(pgformat::Rmgr rmgr, uint8_t info, std::string_view main_data,
+          std::string_view blocks = {}, std::string_view data = {}, uint32_t xid = 0) {
     std::string body(blocks);
     if (!main_data.empty()) {
       if (main_data.size() < 256) {
@@ -63,19 +63,22 @@ class TestWal {
     header.info = info;
     header.rmgr = static_cast<uint8_t>(rmgr);
     uint32_t crc = crc32c_extend(kCrc32cInit, as_bytes(body));
-    header.crc = crc32c_finish(crc32c_extend(crc, {reinterpret_cast<const std::byte*>(&header), 20}));
+    header.crc =
+        crc32c_finish(crc32c_extend(crc, {reinterpret_cast<const std::byte*>(&header), 20}));
     std::string record;
     append(record, header);
     return put(record + body);
   }
 
   /// A record of `size` bytes of main data that changes nothing.
-  Lsn noop(size_t size = 16) { return add(pgformat::Rmgr::kXlog, pgformat::xlog::kNoop, std::string(size, 'n')); }
+  Lsn noop(size_t size = 16) {
+    return add(pgformat::Rmgr::kXlog, pgformat::xlog::kNoop, std::string(size, 'n'));
+  }
 
   /// Full image of a page, which makes the page what `page` is.
   Lsn image(const PageTag& tag, const std::string& page) {
     std::string block;
-    append(block, uint8_t{0});                                                   // block id
+    append(block, uint8_t{0});                                                       // block id
     append(block, static_cast<uint8_t>(static_cast<uint8_t>(tag.rel.fork) | 0x10));  // HAS_IMAGE
     append(block, uint16_t{0});
     append(block, uint16_t{kPageSize});
@@ -115,7 +118,8 @@ class TestWal {
       env::FileDescriptor file = env::open_file(path, O_RDWR | O_CREAT).value();
       if (::ftruncate(file.get(), kWalSegmentSize) != 0) std::abort();
       std::string_view part = std::string_view(bytes_).substr(from - begin_, end - from);
-      if (!env::write_at(file.get(), from - pgformat::segment_start(number), as_bytes(part)).ok()) std::abort();
+      if (!env::write_at(file.get(), from - pgformat::segment_start(number), as_bytes(part)).ok())
+        std::abort();
       from = end;
     }
   }
@@ -164,15 +168,15 @@ class TestWal {
 
 }  // namespace tide::walstore
 
-#define ASSERT_OK(expression)                                                              \
-  do {                                                                                     \
-    auto&& assert_ok_outcome = (expression);                                               \
-    ASSERT_TRUE(assert_ok_outcome.ok()) << ::tide::walstore::text_of(assert_ok_outcome);   \
+#define ASSERT_OK(expression)                                                            \
+  do {                                                                                   \
+    auto&& assert_ok_outcome = (expression);                                             \
+    ASSERT_TRUE(assert_ok_outcome.ok()) << ::tide::walstore::text_of(assert_ok_outcome); \
   } while (false)
-#define EXPECT_OK(expression)                                                              \
-  do {                                                                                     \
-    auto&& expect_ok_outcome = (expression);                                               \
-    EXPECT_TRUE(expect_ok_outcome.ok()) << ::tide::walstore::text_of(expect_ok_outcome);   \
+#define EXPECT_OK(expression)                                                            \
+  do {                                                                                   \
+    auto&& expect_ok_outcome = (expression);                                             \
+    EXPECT_TRUE(expect_ok_outcome.ok()) << ::tide::walstore::text_of(expect_ok_outcome); \
   } while (false)
 
 namespace tide::walstore {
