@@ -155,8 +155,13 @@ Result<std::vector<std::string>> list_directory(const std::string& path) {
 }
 
 Status remove_tree(const std::string& path) {
+  // Somebody who still works in there (a PostgreSQL that is being ended) may put a file behind us.
+  constexpr int kAttempts = 20;
   std::error_code error;
-  std::filesystem::remove_all(path, error);
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    std::filesystem::remove_all(path, error);
+    if (error != std::errc::directory_not_empty) break;
+  }
   if (error) return Status::from_errno(error.value(), fmt::format("remove {}", path));
   return {};
 }
