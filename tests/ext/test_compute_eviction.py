@@ -8,7 +8,7 @@ import time
 import psycopg2
 import pytest
 
-from conftest import BIN, as_postgres
+from compute_server import BIN, as_postgres
 from test_compute_extension import assert_same_as_standby, wait_for_standby
 
 SMALL = {"shared_buffers": "1MB", "tidewater.cache_size": "4MB"}

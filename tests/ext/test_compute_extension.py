@@ -8,7 +8,7 @@ import time
 import psycopg2
 import pytest
 
-from conftest import LIBRARY, Server
+from compute_server import LIBRARY, Server
 from page_server import GET_PAGES
 
 
