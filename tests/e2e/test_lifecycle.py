@@ -46,6 +46,8 @@ def test_url_and_psql(instance):
         cursor.execute("SHOW password_encryption")
         assert cursor.fetchone() == ("scram-sha-256",)
     connection.close()
+    for words in (["-Atc", "SELECT 42"], ["tide", "-Atc", "SELECT 42"], ["@main", "--", "-Atc", "SELECT 42"]):
+        assert instance.output("psql", *words) == "42"
     shown = instance.run("psql", input="SELECT 6 * 7 AS answer;\n")
     assert "42" in shown.stdout
     wrong = url.replace("://", "://nobody:wrong@", 1) if "@" not in url else None

@@ -71,7 +71,7 @@ int main(int argc, char** argv) {
   url_command->add_option("TARGET", target, "DATABASE@BRANCH, DATABASE or @BRANCH");
 
   std::vector<std::string> psql_arguments;
-  CLI::App* psql_command = command(&app, "psql", "Open psql; arguments for it behind --",
+  CLI::App* psql_command = command(&app, "psql", "Open psql; its own options may follow",
                                    [&] { return psql(common, target, psql_arguments); });
 
   std::string name;
@@ -152,13 +152,18 @@ int main(int argc, char** argv) {
     });
   }
 
-  // psql's own options must not be taken for ours: everything behind "--" is its.
+  // psql's own options must not be taken for ours: everything from the first word on that only psql
+  // knows is its, as is everything behind "--".
   psql_command->add_option("TARGET", target, "DATABASE@BRANCH, DATABASE or @BRANCH");
   std::vector<std::string> words(argv + 1, argv + argc);
   if (!words.empty() && words[0] == "psql") {
     for (size_t i = 1; i < words.size(); ++i) {
-      if (words[i] != "--") continue;
-      psql_arguments.assign(words.begin() + static_cast<std::ptrdiff_t>(i) + 1, words.end());
+      if (words[i] == "--data") ++i;  // and its value
+      bool ours = i >= words.size() || !words[i].starts_with('-') ||
+                  words[i].starts_with("--data") || words[i] == "--help" || words[i] == "-h";
+      if (ours) continue;
+      size_t begin = words[i] == "--" ? i + 1 : i;
+      psql_arguments.assign(words.begin() + static_cast<std::ptrdiff_t>(begin), words.end());
       words.resize(i);
       break;
     }
