@@ -138,7 +138,8 @@ class BatchCodec {
     }
     if (column.type_.kind == Kind::kStruct) {
       for (const Column& child : column.children_) {
-        if (child.size() != column.size_) return {Code::kCorrupt, "a struct column's field is short"};
+        if (child.size() != column.size_)
+          return {Code::kCorrupt, "a struct column's field is short"};
       }
     }
     return {};
@@ -163,7 +164,8 @@ class BatchCodec {
                  column.values_.size() == size * column.width_;
     if (column.has_offsets()) {
       right = right && column.offsets_.size() == size + 1 && column.offsets_[0] == 0;
-      for (size_t i = 0; right && i < size; ++i) right = column.offsets_[i] <= column.offsets_[i + 1];
+      for (size_t i = 0; right && i < size; ++i)
+        right = column.offsets_[i] <= column.offsets_[i + 1];
       if (right && column.type_.kind != Kind::kList) {
         right = column.offsets_.back() == column.heap_.size();
       }
