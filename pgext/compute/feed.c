@@ -4,9 +4,12 @@
 #include "feed.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "access/xlog.h"
@@ -71,8 +74,14 @@ tide_feed_publish(void)
 	published = __atomic_load_n(&feed->flush_lsn, __ATOMIC_RELAXED);
 	while (published < flushed &&
 		   !__atomic_compare_exchange_n(&feed->flush_lsn, &published, flushed, true,
-										__ATOMIC_RELEASE, __ATOMIC_RELAXED))
+										__ATOMIC_SEQ_CST, __ATOMIC_RELAXED))
 		;
+	/* Whoever counted itself later than this looks at flush_lsn later, too. */
+	if (published < flushed && __atomic_load_n(&feed->waiters, __ATOMIC_SEQ_CST) != 0)
+	{
+		__atomic_fetch_add(&feed->signal, 1, __ATOMIC_SEQ_CST);
+		(void) syscall(SYS_futex, &feed->signal, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	}
 }
 
 uint64

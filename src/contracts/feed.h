@@ -7,6 +7,12 @@
  * happens before the client is answered: so whoever reads `flush_lsn` after an acknowledgement sees
  * at least that commit.
  *
+ * Whoever in the storage waits for WAL is woken by the publishing itself: it counts itself in
+ * `waiters`, notes `signal`, looks at `flush_lsn`, and sleeps on `signal` (a futex) only if there
+ * is nothing new. The compute publishes, then looks at `waiters`, and if there are any adds one to
+ * `signal` and wakes them. All four accesses are sequentially consistent, so one of the two sides
+ * always sees the other.
+ *
  * Plain C, as pgext includes it. Fields are accessed with __atomic builtins only.
  */
 #ifndef TIDE_CONTRACTS_FEED_H
@@ -29,6 +35,9 @@ typedef struct TideFeed {
   uint64_t durable_lsn; /* storage: below this the page store no longer needs the WAL */
   uint64_t throttle_us; /* storage: a writer sleeps this long per 64 KiB of WAL; 0 = none */
   uint32_t fenced;      /* storage: 1 once a newer epoch exists; the compute must end itself */
+
+  uint32_t waiters __attribute__((aligned(64))); /* storage: how many wait for flush_lsn */
+  uint32_t signal; /* futex: both sides add one, then wake, if somebody waits */
 } TideFeed;
 
 #endif

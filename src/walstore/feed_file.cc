@@ -47,6 +47,7 @@ Result<std::unique_ptr<FeedFile>> FeedFile::open(const std::string& path) {
     ::munmap(feed, TIDE_FEED_SIZE);
     return Status(Code::kCorrupt, fmt::format("{} is not a feed file", path));
   }
+  __atomic_store_n(&feed->waiters, 0U, __ATOMIC_SEQ_CST);  // of a storage role that was killed
   return std::unique_ptr<FeedFile>(new FeedFile(feed));
 }
 

@@ -10,6 +10,7 @@
 #include <map>
 #include <utility>
 
+#include "env/futex.h"
 #include "obs/log.h"
 #include "pgformat/wal_format.h"
 #include "pgformat/wal_reader.h"
@@ -90,6 +91,18 @@ std::string TimelineLog::epoch_directory(Epoch epoch) const {
 
 Lsn TimelineLog::flushed() const {
   std::lock_guard lock(mutex_);
+  return flushed_locked();
+}
+
+TimelineLog::View TimelineLog::view(Lsn at) const {
+  std::lock_guard lock(mutex_);
+  View view;
+  if (const EpochHistory::Entry* writer = history_.writer_of(at)) view.writer = *writer;
+  view.flushed = flushed_locked();
+  return view;
+}
+
+Lsn TimelineLog::flushed_locked() const {
   const EpochHistory::Entry* last = history_.last();
   if (last == nullptr) return Lsn();
   if (last->end) return *last->end;
@@ -124,6 +137,7 @@ Status TimelineLog::promise(Epoch epoch) {
     return saved;
   }
   if (feed_ != nullptr) feed_->fence();
+  wake_locked();
   return {};
 }
 
@@ -267,6 +281,7 @@ Result<TimelineLog::End> TimelineLog::close_epoch(Lsn known_boundary) {
   }
   // A compute that somebody starts too late finds itself fenced.
   if (feed_ != nullptr) feed_->fence();
+  wake_locked();
   feed_.reset();
   open_segment_ = {};
   obs::info("{} {} ended at {}{}", id_, entry.epoch, end.end, end.clean ? ", cleanly" : "");
@@ -315,6 +330,7 @@ Status TimelineLog::begin_epoch(Epoch epoch, Durability durability, Lsn start, L
     history_.promised = promised_before;
     return saved;
   }
+  wake_locked();
   feed_ = std::move(feed);
   accepted_ = first_end.value();
   open_segment_ = {};
@@ -350,6 +366,29 @@ Result<size_t> TimelineLog::read(Lsn from, Lsn limit, std::span<std::byte> out) 
   return done;
 }
 
+Result<size_t> TimelineLog::read_epoch(Epoch epoch, Lsn from, Lsn limit,
+                                       std::span<std::byte> out) const {
+  Lsn end = std::min({limit, segment_begin(from) + kWalSegmentSize, from + out.size()});
+  if (from >= end) return size_t{0};
+  std::string path = epoch_directory(epoch) + "/" + segment_name(from);
+  auto file = env::open_file(path, O_RDONLY);
+  if (!file.ok() && file.status().code() == Code::kNotFound) {
+    return Status(Code::kOutOfRange,
+                  fmt::format("WAL of {} {} at {} is not there any more", id_, epoch, from));
+  }
+  if (!file.ok()) return std::move(file).status();
+  size_t done = 0;
+  while (from + done < end) {
+    ssize_t got = ::pread(file->get(), out.data() + done, end - from - done,
+                          static_cast<off_t>(from + done - segment_begin(from)));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return Status::from_errno(errno, fmt::format("read {}", path));
+    if (got == 0) break;
+    done += static_cast<size_t>(got);
+  }
+  return done;
+}
+
 Status TimelineLog::recover_accepted(Lsn known_boundary) {
   EpochHistory history = this->history();
   const EpochHistory::Entry* last = history.last();
@@ -363,6 +402,21 @@ Status TimelineLog::recover_accepted(Lsn known_boundary) {
 void TimelineLog::set_accepted(Lsn lsn) {
   uint64_t known = accepted_;
   while (known < lsn.value() && !accepted_.compare_exchange_weak(known, lsn.value())) {
+  }
+  wake();
+}
+
+void TimelineLog::wake() const {
+  std::lock_guard lock(mutex_);
+  wake_locked();
+}
+
+void TimelineLog::wake_locked() const {
+  uint32_t* words[] = {&signal_, feed_ == nullptr ? nullptr : feed_->signal()};
+  for (uint32_t* word : words) {
+    if (word == nullptr) continue;
+    __atomic_fetch_add(word, 1U, __ATOMIC_SEQ_CST);
+    env::futex_wake_all(word);
   }
 }
 

@@ -67,6 +67,17 @@ class TimelineLog {
   /// epoch. 0 bytes: nothing there yet. kOutOfRange if the segment was trimmed.
   Result<size_t> read(Lsn from, Lsn limit, std::span<std::byte> out);
 
+  /// Who writes at an LSN, and how far the WAL is durable, of one moment.
+  struct View {
+    std::optional<EpochHistory::Entry> writer;
+    Lsn flushed;
+  };
+  View view(Lsn at) const;
+  /// Reads bytes [from, from + out.size()) of an epoch as far as they are below `limit`, whoever
+  /// wrote them: for those that know the epoch from view(). Fewer at a segment's end. kOutOfRange
+  /// if the segment was trimmed.
+  Result<size_t> read_epoch(Epoch epoch, Lsn from, Lsn limit, std::span<std::byte> out) const;
+
   /// Acceptor form, in a new process: finds the whole records of the open epoch that are here, from
   /// `known_boundary` on, and syncs them: all that the old process may have acknowledged is among
   /// them.
@@ -75,13 +86,18 @@ class TimelineLog {
   void set_accepted(Lsn lsn);
   /// Local form: the open epoch's feed; null otherwise.
   std::shared_ptr<FeedFile> feed() const;
+  /// Wakes every FlushWatch.
+  void wake() const;
 
   /// Removes local segments that lie wholly below `lsn`; returns how many.
   Result<int> trim(Lsn lsn);
   uint64_t disk_bytes() const;
 
  private:
+  friend class FlushWatch;
   TimelineLog(std::string directory, TimelineId id) : directory_(std::move(directory)), id_(id) {}
+  Lsn flushed_locked() const;
+  void wake_locked() const;
   Status save_history();
   /// `durable`: what is known to be durable; no WAL below may be missing or damaged.
   Result<End> scan_end(const EpochHistory::Entry& entry, Lsn from, Lsn durable) const;
@@ -104,6 +120,7 @@ class TimelineLog {
   EpochHistory history_;
   std::shared_ptr<FeedFile> feed_;  // shared: a reader may hold it while its epoch ends
   std::atomic<uint64_t> accepted_{0};
+  mutable uint32_t signal_ = 0;  ///< futex of those that wait while there is no feed
   struct OpenSegment {
     std::string path;
     env::FileDescriptor file;

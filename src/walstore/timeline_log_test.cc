@@ -7,6 +7,7 @@
 
 #include <filesystem>
 
+#include "walstore/flush_watch.h"
 #include "walstore/internal/test_wal.h"
 
 namespace tide::walstore {
@@ -499,6 +500,59 @@ TEST(FeedFileTest, FieldsLieWhereTheContractSays) {
   ASSERT_OK(env::write_file(scratch / "bad", std::string(TIDE_FEED_SIZE, 'x')));
   EXPECT_EQ(FeedFile::open(scratch / "bad").status().code(), Code::kCorrupt);
   EXPECT_EQ(FeedFile::open(scratch / "none").status().code(), Code::kNotFound);
+}
+
+TEST_F(TimelineLogTest, WhatHappensAfterAWatchBeginsEndsItsWait) {
+  // So often that looking by the clock would take longer than the test may.
+  constexpr std::chrono::hours kLong{1};
+  uint64_t epoch = 1;
+  Lsn start = kStart;
+  for (int round = 0; round < 40; ++round) {
+    auto form = round % 2 == 0 ? Durability::kAcceptor : Durability::kLocal;
+    FlushWatch begins(*log_);
+    TestWal wal = begin(epoch, start, Lsn(), form);
+    begins.wait(kLong);
+    for (int i = 0; i < 10 && form == Durability::kAcceptor; ++i) {
+      FlushWatch accepts(*log_);
+      log_->set_accepted(wal.at());
+      accepts.wait(kLong);
+    }
+    FlushWatch woken(*log_);
+    log_->wake();
+    woken.wait(kLong);
+    FlushWatch promises(*log_);
+    ASSERT_OK(log_->promise(Epoch{epoch + 1}));
+    promises.wait(kLong);
+    FlushWatch ends(*log_);
+    auto end = log_->close_epoch(start);
+    ASSERT_OK(end);
+    ends.wait(kLong);
+    start = end->end;
+    epoch += 2;
+  }
+}
+
+TEST_F(TimelineLogTest, WatchesAreCountedInTheFeed) {
+  begin(1);
+  auto waiters = [&] {
+    auto file = env::open_file(log_->epoch_directory(Epoch{1}) + "/feed", O_RDONLY);
+    return load<uint32_t>(
+        env::read_range(file->get(), offsetof(TideFeed, waiters), sizeof(uint32_t))->data());
+  };
+  {
+    FlushWatch one(*log_);
+    FlushWatch two(*log_);
+    EXPECT_EQ(waiters(), 2U);
+  }
+  EXPECT_EQ(waiters(), 0U);
+  // Of a role that was killed while somebody waited.
+  auto file = env::open_file(log_->epoch_directory(Epoch{1}) + "/feed", O_RDWR);
+  ASSERT_OK(file);
+  uint32_t one = 1;
+  ASSERT_OK(env::write_at(file->get(), offsetof(TideFeed, waiters),
+                          {reinterpret_cast<const std::byte*>(&one), sizeof one}));
+  reopen();
+  EXPECT_EQ(waiters(), 0U);
 }
 
 }  // namespace

@@ -267,7 +267,7 @@ def set_feed(cluster, offset, value, format="<Q"):
         feed.write(struct.pack(format, value))
 
 
-FLUSH, INGESTED, THROTTLE, FENCED = 64, 128, 144, 152
+FLUSH, INGESTED, THROTTLE, FENCED, WAITERS, SIGNAL = 64, 128, 144, 152, 192, 196
 
 
 def lsn_value(text):
@@ -285,6 +285,20 @@ def test_commit_is_in_the_feed_before_the_answer(cluster):
         cursor.execute("select pg_current_wal_insert_lsn()")
         # Nothing else writes but the odd background record.
         assert published + 2000 > lsn_value(cursor.fetchone()[0])
+
+
+def test_a_commit_wakes_who_waits_in_the_feed(cluster):
+    connection = cluster.compute.connect()
+    cursor = connection.cursor()
+    cursor.execute("create table waking (a int)")
+    quiet = feed_value(cluster, SIGNAL, "<I")
+    assert quiet == 0, "nobody waits: no system call"
+    set_feed(cluster, WAITERS, 1, "<I")
+    for i in range(10):
+        before = feed_value(cluster, SIGNAL, "<I")
+        cursor.execute("insert into waking values (1)")
+        assert feed_value(cluster, SIGNAL, "<I") > before
+    set_feed(cluster, WAITERS, 0, "<I")
 
 
 def test_throttle_slows_writers_only(new_cluster):
