@@ -277,6 +277,40 @@ Result<std::optional<uint32_t>> PageStore::rel_size(TimelineId id, const RelFork
   return std::optional<uint32_t>(blocks);
 }
 
+Result<std::vector<PageStore::Database>> PageStore::databases(TimelineId id, Lsn at) const {
+  std::vector<Database> databases;
+  TIDE_TRY(versions_.list(id, Kind::kDatabase, "", at,
+                          [&](std::string_view body, Lsn, std::string_view value) {
+                            bool shared = body.size() == 8 && load_be32(&body[4]) == 0;
+                            if (value.empty() || body.size() != 8 || shared) return Status();
+                            databases.push_back({load_be32(body.data()), load_be32(&body[4])});
+                            return Status();
+                          }));
+  return databases;
+}
+
+Result<std::vector<PageStore::Relation>> PageStore::relations(TimelineId id, uint32_t db,
+                                                              Lsn at) const {
+  // A database may have relations in any tablespace, and bodies begin with that.
+  std::vector<Relation> relations;
+  TIDE_TRY(versions_.list(
+      id, Kind::kRelSize, "", at, [&](std::string_view body, Lsn, std::string_view value) {
+        RelFork fork = rel_of_body(body);
+        uint32_t blocks = value.size() == 4 ? load<uint32_t>(value.data()) : kNoRelation;
+        if (fork.db == db && fork.fork == Fork::kMain && blocks != kNoRelation)
+          relations.push_back({fork, blocks});
+        return Status();
+      }));
+  return relations;
+}
+
+Result<std::optional<std::string>> PageStore::relation_map(TimelineId id, uint32_t spc, uint32_t db,
+                                                           Lsn at) const {
+  auto version = TIDE_TRY(versions_.newest(id, Kind::kRelMap, database_body(spc, db), at));
+  if (!version || version->value.empty()) return std::optional<std::string>();
+  return std::optional(std::move(version->value));
+}
+
 Result<uint64_t> PageStore::sum_of_sizes(TimelineId id, std::string_view prefix, Lsn at) const {
   uint64_t blocks = 0;
   TIDE_TRY(versions_.list(id, Kind::kRelSize, prefix, at,
@@ -379,6 +413,17 @@ Status PageStore::set_history_cutoff(TimelineId id, Lsn cutoff) {
 Lsn PageStore::history_cutoff(TimelineId id) const {
   auto info = tree_.find(id);
   return info ? info->history_cutoff : Lsn();
+}
+
+Result<Lsn> PageStore::confirm(TimelineId id, Lsn lsn) {
+  std::lock_guard shape(shape_mutex_);
+  auto info = tree_.find(id);
+  if (!info) return Status(Code::kNotFound, fmt::format("no timeline {}", id));
+  if (lsn <= info->confirmed_lsn) return info->confirmed_lsn;
+  info->confirmed_lsn = lsn;
+  TIDE_TRY(write_durably(Kind::kTimeline, number_body(id.value), info->to_json()));
+  tree_.put(*info);
+  return lsn;
 }
 
 Status PageStore::put_metadata(std::string_view name, std::string_view value) {

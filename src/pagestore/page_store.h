@@ -81,6 +81,21 @@ class PageStore {
 
   /// Blocks of a relation fork; nothing if it does not exist at `at`.
   Result<std::optional<uint32_t>> rel_size(TimelineId id, const RelFork& rel, Lsn at) const;
+  /// Databases with their tablespaces, and the main forks of a database's relations (0: the shared
+  /// ones).
+  struct Database {
+    uint32_t spc;
+    uint32_t db;
+  };
+  Result<std::vector<Database>> databases(TimelineId id, Lsn at) const;
+  struct Relation {
+    RelFork fork;
+    uint32_t blocks;
+  };
+  Result<std::vector<Relation>> relations(TimelineId id, uint32_t db, Lsn at) const;
+  /// pg_filenode.map of a database (1664, 0: the shared one); nothing if there is none.
+  Result<std::optional<std::string>> relation_map(TimelineId id, uint32_t spc, uint32_t db,
+                                                  Lsn at) const;
   /// Bytes of all relations of a database.
   Result<uint64_t> database_bytes(TimelineId id, uint32_t db, Lsn at) const;
   /// Bytes of all relations of all databases.
@@ -105,6 +120,10 @@ class PageStore {
   /// after a crash that is all there is.
   Status set_history_cutoff(TimelineId id, Lsn cutoff);
   Lsn history_cutoff(TimelineId id) const;
+
+  /// The timeline's learner needs no WAL below `lsn`, durably. Never goes back; returns the highest
+  /// ever. kNotFound if there is no such timeline.
+  Result<Lsn> confirm(TimelineId id, Lsn lsn);
 
   /// Small named blobs that belong to the project (the control plane's state), written durably.
   Status put_metadata(std::string_view name, std::string_view value);

@@ -11,6 +11,7 @@ std::string TimelineInfo::to_json() const {
                          {"branch_lsn", branch_lsn.to_string()},
                          {"created_us", created_us},
                          {"history_cutoff", history_cutoff.to_string()}};
+  if (confirmed_lsn.is_valid()) json["confirmed_lsn"] = confirmed_lsn.to_string();
   if (parent) json["parent"] = parent->value;
   return json.dump();
 }
@@ -26,6 +27,7 @@ Result<TimelineInfo> TimelineInfo::from_json(std::string_view text) {
     info.branch_lsn = TIDE_TRY(Lsn::parse(json["branch_lsn"].get<std::string>()));
     info.created_us = json.value("created_us", int64_t{0});
     info.history_cutoff = TIDE_TRY(Lsn::parse(json.value("history_cutoff", "0/0")));
+    info.confirmed_lsn = TIDE_TRY(Lsn::parse(json.value("confirmed_lsn", "0/0")));
     if (json.contains("parent")) info.parent = TimelineId{json["parent"].get<uint32_t>()};
   } catch (const nlohmann::json::exception& error) {
     return Status(Code::kCorrupt, fmt::format("stored timeline is not valid: {}", text))
@@ -69,6 +71,25 @@ std::vector<Lsn> TimelineTree::branch_points(TimelineId id) const {
 }
 
 bool TimelineTree::has_children(TimelineId id) const { return !branch_points(id).empty(); }
+
+Lsn TimelineTree::learners_need(TimelineId id) const {
+  std::shared_lock lock(mutex_);
+  auto own = timelines_.find(id);
+  if (own == timelines_.end()) return Lsn::max();
+  Lsn needed = Lsn::max();
+  for (const auto& [other, info] : timelines_) {
+    if (!info.confirmed_lsn.is_valid()) continue;
+    // Up from the learner's timeline as long as it still reads below where that branches off.
+    auto at = timelines_.find(other);
+    while (at->first != id && at->second.parent && info.confirmed_lsn < at->second.branch_lsn) {
+      auto parent = timelines_.find(*at->second.parent);
+      if (parent == timelines_.end()) break;
+      at = parent;
+    }
+    if (at->first == id) needed = std::min(needed, info.confirmed_lsn);
+  }
+  return needed == Lsn::max() ? needed : std::max(needed, own->second.history_cutoff);
+}
 
 std::vector<TimelineTree::Level> TimelineTree::levels(TimelineId id, Lsn at) const {
   std::shared_lock lock(mutex_);

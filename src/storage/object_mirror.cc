@@ -124,6 +124,8 @@ Status ObjectMirror::upload_timeline(TimelineService& timeline, bool partial) {
   // every end it sees.
   EpochHistory shown;
   shown.promised = history.promised;
+  Lsn needed = project_.store().tree().learners_need(timeline.id());
+  Lsn there = Lsn::max();  // where the first gap begins
   for (const EpochHistory::Entry& entry : history.entries) {
     shown.entries.push_back(entry);
     shown.entries.back().end.reset();
@@ -131,8 +133,9 @@ Status ObjectMirror::upload_timeline(TimelineService& timeline, bool partial) {
     Lsn end = entry.end.value_or(flushed);
     Lsn& done = uploaded_[{timeline.id(), entry.epoch}];
     done = std::max(done, entry.start);
-    // WAL that the page store already holds in the object store need not go there any more.
-    done = std::max(done, std::min(end, safe(timeline.id())));
+    // WAL that the page store already holds in the object store need not go there any more, unless
+    // a learner has not read it.
+    done = std::max(done, std::min({end, safe(timeline.id()), needed}));
     while (done < end) {
       uint64_t segment = segment_number(done);
       Lsn segment_end = segment_start(segment + 1);
@@ -150,7 +153,12 @@ Status ObjectMirror::upload_timeline(TimelineService& timeline, bool partial) {
       TIDE_TRY(upload_segment(timeline, entry.epoch, segment, upto));
       done = upto;
     }
+    if (done < end) there = std::min(there, done);
     shown.entries.back() = entry;
+  }
+  {
+    std::lock_guard lock(mutex_);
+    wal_there_[timeline.id()] = std::min(there, flushed);
   }
   return history.entries.empty() ? Status() : upload_history(timeline.id(), shown);
 }
@@ -194,7 +202,8 @@ Status ObjectMirror::trim() {
     bool known = project_.timeline(object->timeline).ok();
     Lsn end = object->partial_end.value_or(segment_start(object->segment + 1));
     auto safe_before = safe_before_.find(object->timeline);
-    bool needless = safe_before != safe_before_.end() && end <= safe_before->second;
+    bool needless = safe_before != safe_before_.end() && end <= safe_before->second &&
+                    end <= project_.store().tree().learners_need(object->timeline);
     if (!known || needless) TIDE_TRY(store_.remove(info.key));
   }
   return {};
@@ -204,6 +213,45 @@ Lsn ObjectMirror::safe(TimelineId id) const {
   std::lock_guard lock(mutex_);
   auto found = safe_.find(id);
   return found == safe_.end() ? Lsn() : found->second;
+}
+
+Lsn ObjectMirror::trimmable(TimelineId id) const {
+  Lsn needed = project_.store().tree().learners_need(id);
+  std::lock_guard lock(mutex_);
+  auto safe = safe_.find(id);
+  auto there = wal_there_.find(id);
+  if (safe == safe_.end()) return {};
+  return std::min(safe->second,
+                  std::max(needed, there == wal_there_.end() ? Lsn() : there->second));
+}
+
+Result<size_t> ObjectMirror::read_wal(objectstore::ObjectStore& store, TimelineId timeline,
+                                      Epoch epoch, Lsn from, Lsn limit, std::span<std::byte> out) {
+  uint64_t segment = segment_number(from);
+  Lsn begin = segment_start(segment);
+  std::string key = segment_key(timeline, epoch, segment);
+  Lsn end = segment_start(segment + 1);
+  if (!TIDE_TRY(store.exists(key))) {
+    // The longest of its beginnings.
+    end = begin;
+    std::string longest;
+    for (const auto& info : TIDE_TRY(store.list(key + std::string(kPartial)))) {
+      auto object = parse_wal_key(info.key);
+      if (!object || !object->partial_end || *object->partial_end <= end) continue;
+      end = *object->partial_end;
+      longest = info.key;
+    }
+    key = longest;
+  }
+  if (end <= from) {
+    return Status(Code::kOutOfRange,
+                  fmt::format("WAL of {} {} at {} is not kept any more", timeline, epoch, from));
+  }
+  end = std::min({end, limit, from + out.size()});
+  if (end <= from) return size_t{0};
+  std::string bytes = TIDE_TRY(store.get_range(key, from - begin, end - from));
+  std::copy_n(reinterpret_cast<const std::byte*>(bytes.data()), bytes.size(), out.data());
+  return bytes.size();
 }
 
 Status ObjectMirror::restore_wal(objectstore::ObjectStore& store, const std::string& wal_root) {

@@ -3,6 +3,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string>
 #include <utility>
 
@@ -31,12 +32,21 @@ class ObjectMirror {
   /// Epoch histories and finished segments; with `partial`, also what the last segments hold by
   /// now.
   Status upload_wal(bool partial);
-  /// Removes WAL objects that neither of the two newest manifests needs, and those of deleted
-  /// timelines.
+  /// Removes WAL objects that neither of the two newest manifests needs, nor any learner, and those
+  /// of deleted timelines.
   Status trim();
 
   /// All of the timeline's WAL below is in the object store or below what the manifest holds.
   Lsn safe(TimelineId id) const;
+
+  /// Local WAL below needs not stay: the store has all that safe() promises, and every segment that
+  /// a learner may still ask for.
+  Lsn trimmable(TimelineId id) const;
+
+  /// Reads uploaded WAL of an epoch from `from` on, not beyond its segment nor `limit`. kOutOfRange
+  /// if no object has it. From any thread.
+  static Result<size_t> read_wal(objectstore::ObjectStore& store, TimelineId timeline, Epoch epoch,
+                                 Lsn from, Lsn limit, std::span<std::byte> out);
 
   /// Lays WAL that a fresh machine needs into `wal_root`: histories and all segments there are.
   static Status restore_wal(objectstore::ObjectStore& store, const std::string& wal_root);
@@ -56,8 +66,9 @@ class ObjectMirror {
   std::map<TimelineId, std::string> histories_;           ///< as uploaded last
   std::map<std::pair<TimelineId, Epoch>, Lsn> uploaded_;  ///< WAL of an epoch that is there
   std::map<TimelineId, Lsn> safe_before_;  ///< safe_ as of the manifest before the newest
-  mutable std::mutex mutex_;               ///< guards safe_
+  mutable std::mutex mutex_;               ///< guards the fields below
   std::map<TimelineId, Lsn> safe_;
+  std::map<TimelineId, Lsn> wal_there_;  ///< WAL below is there, or nobody needs it there
 };
 
 }  // namespace tide::storage

@@ -14,11 +14,12 @@
 
 #include "contracts/page_service.h"
 #include "obs/log.h"
+#include "storage/learner_service.h"
+#include "storage/read_position.h"
 
 namespace tide::storage {
 namespace {
 
-constexpr int kWaitForWalMs = 10000;
 constexpr int kAcceptPauseMs = 50;
 
 static_assert(sizeof(TidePsHeader) == 16 && sizeof(TidePsHello) == 24 &&
@@ -39,6 +40,8 @@ uint32_t error_code(const Status& status) {
       return TIDE_PS_ERR_OUT_OF_RANGE;
     case Code::kCorrupt:
       return TIDE_PS_ERR_CORRUPT;
+    case Code::kNotFound:
+      return TIDE_PS_ERR_NOT_FOUND;
     default:
       return TIDE_PS_ERR_INTERNAL;
   }
@@ -100,8 +103,18 @@ class PageService::Connection {
       case TIDE_PS_DB_SIZE:
         return db_size(header.request_id, body);
       default:
-        return {Code::kInvalid, fmt::format("unknown request type {}", header.type)};
+        return learner_request(header, body);
     }
+  }
+
+  Status learner_request(const TidePsHeader& header, BytesView body) {
+    if (service_.learners_ == nullptr || !LearnerService::takes(header.type)) {
+      return {Code::kInvalid, fmt::format("unknown request type {}", header.type)};
+    }
+    if (epoch_.value != 0) return {Code::kInvalid, "only a reader may ask what learners ask"};
+    auto answer = TIDE_TRY(service_.learners_->answer(timeline_, header.type, body));
+    send(answer.type, header.request_id, nullptr, 0, as_bytes(answer.body));
+    return {};
   }
 
   template <typename Request>
@@ -123,7 +136,7 @@ class PageService::Connection {
     timeline_ = TimelineId{request.timeline};
     epoch_ = Epoch{request.epoch};
     if (!store_.tree().find(timeline_)) {
-      return {Code::kInvalid, fmt::format("no timeline {}", timeline_)};
+      return {Code::kNotFound, fmt::format("no timeline {}", timeline_)};
     }
     TIDE_TRY(check_epoch());
     greeted_ = true;
@@ -140,18 +153,8 @@ class PageService::Connection {
             fmt::format("epoch {} of {} was fenced by {}", epoch_, timeline_, current)};
   }
 
-  /// The LSN to answer at, once the store has what the request needs.
   Result<Lsn> position(uint64_t request_lsn, uint64_t min_lsn) const {
-    if (request_lsn < min_lsn) {
-      return Status(Code::kInvalid, fmt::format("asked for the state at {}, but not before {}",
-                                                Lsn(request_lsn), Lsn(min_lsn)));
-    }
-    TIDE_TRY(store_.wait_for(timeline_, Lsn(min_lsn), kWaitForWalMs));
-    Lsn at = std::min(Lsn(request_lsn), store_.ingested(timeline_));
-    if (at < store_.history_cutoff(timeline_)) {
-      return Status(Code::kOutOfRange, fmt::format("no history of {} at {}", timeline_, at));
-    }
-    return at;
+    return read_position(store_, timeline_, Lsn(request_lsn), Lsn(min_lsn));
   }
 
   Status get_pages(uint64_t id, BytesView body) {
@@ -210,9 +213,8 @@ class PageService::Connection {
     return !broken_;
   }
 
-  void send(TidePsType type, uint64_t id, const void* head, size_t head_size, BytesView tail) {
-    TidePsHeader header{static_cast<uint32_t>(head_size + tail.size()), static_cast<uint16_t>(type),
-                        0, id};
+  void send(uint16_t type, uint64_t id, const void* head, size_t head_size, BytesView tail) {
+    TidePsHeader header{static_cast<uint32_t>(head_size + tail.size()), type, 0, id};
     iovec parts[3] = {{&header, sizeof header},
                       {const_cast<void*>(head), head_size},
                       {const_cast<std::byte*>(tail.data()), tail.size()}};
@@ -251,16 +253,18 @@ class PageService::Connection {
 };
 
 PageService::PageService(env::FileDescriptor listener, const pagestore::PageStore& store,
-                         CurrentEpoch current_epoch)
+                         CurrentEpoch current_epoch, LearnerService* learners)
     : listener_(std::move(listener)),
       quit_(::eventfd(0, EFD_CLOEXEC)),
       store_(store),
       current_epoch_(std::move(current_epoch)),
+      learners_(learners),
       acceptor_([this] { accept_loop(); }) {}
 
 Result<std::unique_ptr<PageService>> PageService::start(const std::string& socket_path,
                                                         const pagestore::PageStore& store,
-                                                        CurrentEpoch current_epoch) {
+                                                        CurrentEpoch current_epoch,
+                                                        LearnerService* learners) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (socket_path.size() >= sizeof address.sun_path) {
@@ -274,13 +278,14 @@ Result<std::unique_ptr<PageService>> PageService::start(const std::string& socke
     return Status::from_errno(errno, fmt::format("listen on {}", socket_path));
   }
   return std::unique_ptr<PageService>(
-      new PageService(std::move(listener), store, std::move(current_epoch)));
+      new PageService(std::move(listener), store, std::move(current_epoch), learners));
 }
 
 PageService::~PageService() {
   uint64_t one = 1;
   (void)!::write(quit_.get(), &one, sizeof one);
   acceptor_.join();
+  if (learners_ != nullptr) learners_->stop();
   for (auto& [id, serving] : connections_) serving->connection->hang_up();
   for (auto& [id, serving] : connections_) serving->thread.join();
 }

@@ -15,7 +15,9 @@
 
 namespace tide::storage {
 
-/// Answers computes on a Unix socket (contracts/page_service.h).
+class LearnerService;
+
+/// Answers computes and learners on a Unix socket (contracts/page_service.h).
 ///
 /// A thread per connection: a backend asks, waits and asks again, so its thread blocks where the
 /// backend does, and no hop to another thread is paid. Idle branches have no backends and so no
@@ -26,10 +28,12 @@ class PageService {
   /// at once.
   using CurrentEpoch = std::function<Epoch(TimelineId)>;
 
+  /// `learners` answers what learners ask and outlives the service; null: nobody does.
   static Result<std::unique_ptr<PageService>> start(const std::string& socket_path,
                                                     const pagestore::PageStore& store,
-                                                    CurrentEpoch current_epoch);
-  /// Breaks all connections off and waits for their threads.
+                                                    CurrentEpoch current_epoch,
+                                                    LearnerService* learners = nullptr);
+  /// Breaks all connections off and waits for their threads. `learners` answers no more.
   ~PageService();
 
   struct Stats {
@@ -43,13 +47,14 @@ class PageService {
  private:
   class Connection;
   PageService(env::FileDescriptor listener, const pagestore::PageStore& store,
-              CurrentEpoch current_epoch);
+              CurrentEpoch current_epoch, LearnerService* learners);
   void accept_loop();
 
   env::FileDescriptor listener_;
   env::FileDescriptor quit_;  // eventfd
   const pagestore::PageStore& store_;
   CurrentEpoch current_epoch_;
+  LearnerService* learners_;
   std::atomic<uint64_t> requests_{0};
   std::atomic<uint64_t> pages_{0};
   std::atomic<uint64_t> errors_{0};

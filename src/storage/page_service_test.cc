@@ -183,7 +183,7 @@ TEST_F(PageServiceTest, AFencedComputeGetsNothingMore) {
 TEST_F(PageServiceTest, AFailedHelloLeavesNobodyGreeted) {
   Client client(path_);
   ASSERT_EQ(client.hello().header.type, TIDE_PS_HELLO_OK);
-  EXPECT_EQ(client.hello(0, 99).error(), TIDE_PS_ERR_INVALID);
+  EXPECT_EQ(client.hello(0, 99).error(), TIDE_PS_ERR_NOT_FOUND);
   EXPECT_EQ(client.ask(TIDE_PS_GET_PAGES, pages(0, 1)).error(), TIDE_PS_ERR_INVALID);
   EXPECT_EQ(client.hello(kEpoch, 1, 2).error(), TIDE_PS_ERR_INVALID);
 }

@@ -191,12 +191,14 @@ Status Project::delete_timeline(TimelineId id) {
     return Status(Code::kConflict, fmt::format("{} has branches", id))
         .with_hint("Delete them first.");
   }
-  if (auto service = timeline(id); service.ok()) TIDE_TRY((*service)->retire());
+  auto service = timeline(id);
+  if (service.ok()) TIDE_TRY((*service)->retire());
   {
     std::unique_lock lock(mutex_);
     timelines_.erase(id);
   }
   TIDE_TRY(store_->remove_timeline(id));
+  if (service.ok()) (*service)->log().wake();  // nothing comes any more to those that wait
   return env::remove_tree(fmt::format("{}/{}", paths_.wal, id));
 }
 

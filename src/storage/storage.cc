@@ -10,6 +10,7 @@
 #include "pagestore/project_upload.h"
 #include "pagestore/remote_files.h"
 #include "redo/redo_pool.h"
+#include "storage/learner_service.h"
 #include "storage/object_mirror.h"
 #include "storage/page_service.h"
 #include "storage/project.h"
@@ -84,8 +85,10 @@ Status run_storage(const StorageOptions& options) {
   {
     Upkeep upkeep(*project, mirror.get(), {});
     std::string page_socket = env::page_socket(directory);
+    LearnerService learners(*project, attachment.store.get());
     auto pages = TIDE_TRY(PageService::start(
-        page_socket, project->store(), [&](TimelineId id) { return project->current_epoch(id); }));
+        page_socket, project->store(), [&](TimelineId id) { return project->current_epoch(id); },
+        &learners));
     ApiParts parts{*project, *pages, *redo, upkeep, page_socket};
     net::HttpServerOptions server_options;
     server_options.name = "storage";

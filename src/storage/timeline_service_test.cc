@@ -7,8 +7,8 @@
 #include <random>
 #include <thread>
 
-#include "contracts/feed.h"
 #include "pagestore/internal/test_store.h"
+#include "storage/internal/test_compute.h"
 #include "storage/object_mirror.h"
 #include "storage/project.h"
 
@@ -18,42 +18,9 @@ namespace {
 using namespace pagestore;
 using testing::HasSubstr;
 using walstore::Durability;
-using walstore::TestWal;
 namespace fs = std::filesystem;
 
 constexpr RelFork kRel{1663, 5, 1000, Fork::kMain};
-
-/// A compute made by hand: it writes WAL into its epoch's directory and says so in the feed.
-class TestCompute {
- public:
-  explicit TestCompute(const TimelineService::Begun& begun)
-      : directory_(begun.wal_directory),
-        wal_(pgformat::checkpoint_record_end(begun.start), record_start(begun.start)),
-        written_(wal_.at()),
-        feed_(env::open_file(directory_ + "/feed", O_RDWR).value()) {}
-
-  TestWal& wal() { return wal_; }
-  /// Writes everything appended so far, up to `to`, and publishes it.
-  void flush(Lsn to = Lsn::max()) {
-    to = std::min(to, wal_.at());
-    wal_.write_to(directory_, written_, to);
-    written_ = to;
-    publish(to);
-  }
-  void publish(Lsn lsn) {
-    uint64_t value = lsn.value();
-    EXPECT_OK(env::write_at(feed_.get(), offsetof(TideFeed, flush_lsn),
-                            {reinterpret_cast<const std::byte*>(&value), sizeof value}));
-  }
-  /// A page image in the relation's block: one change that can be looked for.
-  Lsn put(uint32_t block, char fill) { return wal_.image({kRel, block}, page_of(fill)); }
-
- private:
-  std::string directory_;
-  TestWal wal_;
-  Lsn written_;
-  env::FileDescriptor feed_;
-};
 
 class TimelineServiceTest : public testing::Test {
  protected:

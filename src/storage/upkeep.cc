@@ -130,7 +130,10 @@ Status Upkeep::upload_pages() {
 Status Upkeep::trim_wal() {
   for (const auto& timeline : project_.timelines()) {
     Lsn needless = project_.store().durable(timeline->id());
-    if (mirror_ != nullptr) needless = std::min(needless, mirror_->safe(timeline->id()));
+    // Without an object store this is the only place a learner can read from.
+    needless = std::min(needless, mirror_ != nullptr
+                                      ? mirror_->trimmable(timeline->id())
+                                      : project_.store().tree().learners_need(timeline->id()));
     TIDE_TRY(timeline->log().trim(needless));
   }
   return {};
