@@ -4,6 +4,8 @@
 
 #include <utility>
 
+#include "columns/internal/roaring_format.h"
+
 namespace tide::columns {
 
 RowSet::RowSet() : bitmap_(roaring_bitmap_create()) { TIDE_CHECK(bitmap_ != nullptr); }
@@ -29,17 +31,21 @@ std::vector<uint32_t> RowSet::rows() const {
 }
 
 std::string RowSet::encode() const {
-  std::string bytes(roaring_bitmap_portable_size_in_bytes(bitmap_), '\0');
-  roaring_bitmap_portable_serialize(bitmap_, bytes.data());
+  RowSet packed = *this;
+  roaring_bitmap_run_optimize(packed.bitmap_);
+  std::string bytes(roaring_bitmap_portable_size_in_bytes(packed.bitmap_), '\0');
+  roaring_bitmap_portable_serialize(packed.bitmap_, bytes.data());
   return bytes;
 }
 
+Result<size_t> RowSet::encoded_size(BytesView bytes) { return check_roaring(bytes); }
+
 Result<RowSet> RowSet::decode(BytesView bytes) {
-  const auto* data = reinterpret_cast<const char*>(bytes.data());
-  size_t used = roaring_bitmap_portable_deserialize_size(data, bytes.size());
-  roaring_bitmap_s* bitmap = used == 0 || used != bytes.size()
-                                 ? nullptr
-                                 : roaring_bitmap_portable_deserialize_safe(data, bytes.size());
+  if (TIDE_TRY(check_roaring(bytes)) != bytes.size()) {
+    return Status(Code::kCorrupt, "there are bytes behind a Roaring bitmap");
+  }
+  roaring_bitmap_s* bitmap = roaring_bitmap_portable_deserialize_safe(
+      reinterpret_cast<const char*>(bytes.data()), bytes.size());
   if (bitmap == nullptr) return Status(Code::kCorrupt, "these bytes are no Roaring bitmap");
   return RowSet(bitmap);
 }

@@ -32,7 +32,11 @@ class RowSet {
 
   /// CRoaring's portable form: what a Delta deletion vector holds per 2^32 rows.
   std::string encode() const;
+  /// kCorrupt unless `bytes` are one valid bitmap, no more and no less.
   static Result<RowSet> decode(BytesView bytes);
+  /// Length of the bitmap at the front of `bytes`, which may have more behind it. kCorrupt unless
+  /// it is whole and valid.
+  static Result<size_t> encoded_size(BytesView bytes);
 
   friend bool operator==(const RowSet& a, const RowSet& b);
 
