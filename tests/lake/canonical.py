@@ -1,8 +1,8 @@
 """Types of a Delta schema and one canonical form of values, in which all readers are compared.
 
 A kind is a tuple: ("long",), ("decimal", p, s), ("array", element), ("map", key, value), ("struct", (Field, ...)).
-Canonical values: None; bool; int for whole numbers; Decimal with the column's scale; float text (shortest, so
--0.0, nan and inf keep their identity); str; hex text of a binary; days of a date; microseconds of a
+Canonical values: None; bool; int for whole numbers; Decimal with the column's scale; float text (shortest, nan
+and inf by name; the sign of a zero is not looked at: DuckDB's Parquet dictionaries do not keep it); str; hex text of a binary; days of a date; microseconds of a
 timestamp; tuples of arrays and structs; tuples of (key, value) sorted by key for maps.
 """
 import decimal
@@ -75,7 +75,7 @@ def single(value):
 
 def number(kind, text):
     value = float(str(text).replace("Infinity", "inf"))
-    return repr(single(value) if kind[0] == "float" else value)
+    return repr((single(value) if kind[0] == "float" else value) + 0.0)
 
 
 def scaled(kind, text):

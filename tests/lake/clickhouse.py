@@ -18,8 +18,9 @@ else:
 
 LIBRARY = NODE_MODULES / "@chdb/lib-linux-x64-gnu/libchdb.so"
 # Plain count() would be answered from the log without looking at deletion vectors.
-SETTINGS = "SETTINGS optimize_trivial_count_query = 0, max_threads = 2, max_memory_usage = 3000000000"
-FIRST_DAY, LAST_DAY = -25567, 120529  # 1900-01-01, 2299-12-31
+SETTINGS = "SETTINGS optimize_trivial_count_query = 0, max_threads = 2, max_memory_usage = 3000000000, "\
+           "date_time_overflow_behavior = 'saturate'"
+FIRST_DAY, LAST_DAY = -25567, 120529  # 1900-01-01, 2299-12-31; what is outside reads as about one of them
 DAY = 86_400_000_000
 
 
@@ -67,9 +68,9 @@ def blurred(kind, value):
     if name == "struct":
         values = value if value is not None else (None,) * len(kind[1])
         return tuple(blurred(field.kind, item) for field, item in zip(kind[1], values))
-    if name == "date" and value is not None and not FIRST_DAY <= value <= LAST_DAY:
+    if name == "date" and value is not None and not FIRST_DAY < value < LAST_DAY:
         return "out of range"
-    if name in ("timestamp", "timestamp_ntz") and value is not None and not FIRST_DAY * DAY <= value < LAST_DAY * DAY:
+    if name in ("timestamp", "timestamp_ntz") and value is not None and not (FIRST_DAY + 1) * DAY <= value < LAST_DAY * DAY:
         return "out of range"
     return value
 
@@ -91,7 +92,7 @@ class ClickHouse(Engine):
 
     def rows(self, path, columns, version=None):
         """Every row as a tuple of blurred canonical values. `columns`: canonical.Field, of the log."""
-        what = ", ".join(f"{expression(column.kind, quoted(column.name))} AS c{i}"
+        what = ", ".join(f"{expression(column.kind, quoted(column.name))} AS __judge_{i}"
                          for i, column in enumerate(columns)) or "1"
         for row in self.select(path, what, version):
             yield tuple(blurred(column.kind, canonical.from_json(column.kind, value))

@@ -105,6 +105,7 @@ class Table(typing.NamedTuple):
     kind: str                      # r table, p partitioned, m materialized view
     persistence: str               # p permanent, u unlogged
     root: typing.Optional[int]     # topmost partitioned table, for a partition
+    populated: bool                # false: a materialized view that cannot be read
     columns: typing.Tuple[Column, ...]
 
     @property
@@ -114,14 +115,14 @@ class Table(typing.NamedTuple):
 
 SETTINGS = ("SET TimeZone = 'UTC'", "SET DateStyle = 'ISO, YMD'", "SET IntervalStyle = 'iso_8601'",
             "SET extra_float_digits = 1", "SET bytea_output = 'hex'", "SET client_encoding = 'UTF8'",
-            "SET row_security = off", "SET search_path = pg_catalog", "SET enable_indexscan = off",
+            "SET row_security = off", "SET search_path = pg_catalog, public", "SET lc_monetary = 'C'", "SET enable_indexscan = off",
             "SET enable_indexonlyscan = off", "SET enable_bitmapscan = off", "SET statement_timeout = 0",
             "SET default_transaction_isolation = 'repeatable read'")
 
 TABLES = """
 SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,
        CASE WHEN c.relispartition THEN (SELECT relid FROM pg_partition_ancestors(c.oid) AS a(relid)
-          JOIN pg_class p ON p.oid = a.relid WHERE NOT p.relispartition) END
+          JOIN pg_class p ON p.oid = a.relid WHERE NOT p.relispartition) END, c.relispopulated
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
@@ -130,12 +131,12 @@ ORDER BY n.nspname, c.relname"""
 COLUMNS = """
 SELECT attrelid, attname, atttypid, atttypmod, format_type(atttypid, atttypmod), attnotnull
 FROM pg_attribute JOIN pg_class c ON c.oid = attrelid
-WHERE attnum > 0 AND NOT attisdropped AND (c.oid >= 16384 OR c.relkind = 'c')
+WHERE attnum > 0 AND NOT attisdropped
 ORDER BY attrelid, attnum"""
 
 TYPES = """
 SELECT t.oid, t.typname, t.typtype, t.typdelim, t.typelem, t.typbasetype, t.typtypmod, t.typrelid,
-       t.typsubscript = 'array_subscript_handler'::regproc
+       t.typsubscript = 'array_subscript_handler'::regproc AND t.typname NOT IN ('int2vector', 'oidvector')
 FROM pg_type t"""
 
 
@@ -180,17 +181,15 @@ class Dump:
         return PgType(oid, name, kind, delimiter, typmod, fields=fields)
 
     def tables(self):
-        return [Table(oid, schema, name, kind, persistence, root, tuple(
+        return [Table(oid, schema, name, kind, persistence, root, populated, tuple(
             Column(column, self.type(type_oid, typmod), declared, not_null)
             for column, type_oid, typmod, declared, not_null in self.attributes.get(oid, ())))
-            for oid, schema, name, kind, persistence, root in self._all(TABLES)]
+            for oid, schema, name, kind, persistence, root, populated in self._all(TABLES)]
 
     def rows(self, table):
         """Tuples of texts (None: NULL) as the types' output functions print them."""
-        for values in self.lines(table):
-            yield values
-
-    def lines(self, table):
+        if not table.populated:
+            return
         quoted = ['"' + column.name.replace('"', '""') + '"' for column in table.columns]
         name = '"' + table.schema.replace('"', '""') + '"."' + table.name.replace('"', '""') + '"'
         # Rows of children belong to their own tables; those of partitions to the root.

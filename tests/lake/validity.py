@@ -304,7 +304,7 @@ class Checker:
             bounded = kind[0] not in NO_BOUNDS
             text = expression(kind, f"min({sql})"), expression(kind, f"max({sql})")
             what += [f"count({sql})", *(text if bounded else ("NULL", "NULL"))]
-        named = ", ".join(f"{sql} AS c{i}" for i, sql in enumerate(what))
+        named = ", ".join(f"{sql} AS __judge_{i}" for i, sql in enumerate(what))
         answer = self.duck.query(f"SELECT {named} FROM read_parquet({literal(path)})")[0]
         for position, (place, kind, _) in enumerate(leaves):
             count, low, high = answer[1 + 3 * position:4 + 3 * position]

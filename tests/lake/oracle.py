@@ -1,0 +1,160 @@
+"""The answer oracle: does the lake hold what PostgreSQL answers, row by row?
+
+    oracle = Oracle(duck, clickhouse)
+    oracle.compare(connection, lake)     # a list of differences, [] when all is well
+    oracle.judge(tide, "main", "app")    # for a running instance: waits for the lake first, asserts
+
+Every table of the database is compared as a multiset of canonical values with (1) the Delta files by
+log.py over DuckDB, exactly, (2) the Delta files by ClickHouse, as far as it can hold values, (3) the warehouse
+where there is one. What is not in the lake must be listed with a reason, and nothing else may be in it.
+"""
+import collections
+import typing
+
+from . import mapping, validity
+from .canonical import spelled
+from .child import QueryError
+from .clickhouse import blurred
+from .log import Log, LogError
+from .postgres import Dump
+
+SHOWN = 3
+
+
+class Mirrored(typing.NamedTuple):
+    """What the lake says about one table."""
+    schema: str
+    name: str
+    path: typing.Optional[str]
+    reason: typing.Optional[str] = None  # why it is not mirrored
+    error: typing.Optional[str] = None
+
+
+class Oracle:
+    def __init__(self, duck, clickhouse):
+        self.duck = duck
+        self.clickhouse = clickhouse
+        self.tables = 0  # compared so far
+        self.rows = 0
+        self.diverted = 0
+
+    def compare(self, connection, lake, warehouse=None, deep=True):
+        """`lake`: [Mirrored...]; `warehouse`: function(table, kinds) -> rows. `deep`: every commit's validity too."""
+        problems = []
+        known = {(table.schema, table.name): table for table in lake}
+        with Dump(connection) as dump:
+            tables = dump.tables()
+            here = {(table.schema, table.name) for table in tables}
+            problems += [f"{schema}.{name}: in the lake, not in PostgreSQL" for schema, name in known
+                         if (schema, name) not in here]
+            roots = {table.oid: table for table in tables}
+            for table in tables:
+                entry = known.get((table.schema, table.name))
+                if entry is None:
+                    root = roots.get(table.root)
+                    if root is None or (root.schema, root.name) not in known:
+                        problems.append(f"{table.label}: neither in the lake nor listed with a reason")
+                elif entry.error:
+                    problems.append(f"{table.label}: error {entry.error}")
+                elif entry.reason is None:
+                    problems += self.table(dump, table, entry, warehouse)
+                elif table.persistence == "p" and not entry.reason.strip():
+                    problems.append(f"{table.label}: not mirrored without a reason")
+        if deep:
+            problems += validity.check_database([entry.path for entry in lake if entry.path], self.duck)
+        return problems
+
+    def table(self, dump, table, entry, warehouse):
+        self.tables += 1
+        try:
+            snapshot = Log(entry.path, self.duck).snapshot()
+            fields = snapshot.fields
+        except (LogError, QueryError) as error:
+            return [f"{table.label}: {error}"]
+        problems = self.schema(table, fields)
+        if problems:
+            return problems
+        expected, texts = self.expected(dump, table, fields)
+        kinds = [field.kind for field in fields]
+        self.rows += sum(expected.values())
+        readers = [("delta log", lambda: snapshot.rows(self.duck), expected)]
+        names = [column.name for column in table.columns]
+        problems = []
+        if fields:
+            clickhouse = collections.Counter()
+            for row, count in expected.items():
+                clickhouse[tuple(map(blurred, kinds, row))] += count
+            readers.append(("clickhouse", lambda: self.clickhouse.rows(entry.path, fields), clickhouse))
+        if warehouse is not None:
+            readers.append(("warehouse", lambda: warehouse(table, kinds), expected))
+        for reader, rows, wanted in readers:
+            try:
+                found = collections.Counter(rows())
+            except (QueryError, LogError, ValueError) as error:
+                problems.append(f"{table.label}: {reader} cannot read it: {error}")
+                continue
+            if found != wanted:
+                problems.append(difference(table.label, reader, names, wanted, found))
+        if texts:
+            problems += self.aside(table, texts)
+        return problems
+
+    @staticmethod
+    def schema(table, fields):
+        problems = []
+        names, there = [column.name for column in table.columns], [field.name for field in fields]
+        if names != there:
+            return [f"{table.label}: columns {there} in the lake, {names} in PostgreSQL"]
+        for column, field in zip(table.columns, fields):
+            kind = mapping.expected_kind(column.type)
+            if not mapping.same_kind(kind, field.kind):
+                problems.append(f"{table.label}.{column.name}: {column.declared} is {spelled(field.kind)} in the lake, "
+                                f"should be {spelled(kind)}")
+            if not field.nullable and not column.not_null:
+                problems.append(f"{table.label}.{column.name}: NOT NULL in the lake only")
+        return problems
+
+    def expected(self, dump, table, fields):
+        """PostgreSQL's rows in canonical form, and the texts of values without a home by column."""
+        rows, texts = collections.Counter(), collections.defaultdict(collections.Counter)
+        types = [column.type for column in table.columns]
+        for line in dump.rows(table):
+            row = []
+            for position, (kind, text) in enumerate(zip(types, line)):
+                try:
+                    row.append(mapping.value(kind, text))
+                except mapping.NoHome:
+                    row.append(None)
+                    texts[table.columns[position].name][text] += 1
+                    self.diverted += 1
+            rows[tuple(row)] += 1
+        return rows, texts
+
+    def aside(self, table, texts):
+        """Values that the typed columns cannot hold: their texts must be kept."""
+        return []
+
+
+def difference(label, reader, names, wanted, found):
+    """A precise report: which rows are missing, which are too many, and in which columns they differ."""
+    missing, extra = wanted - found, found - wanted
+    lines = [f"{label}: {reader} has {sum(found.values())} rows, PostgreSQL {sum(wanted.values())}; "
+             f"{sum(missing.values())} missing, {sum(extra.values())} too many"]
+    pool = list(extra)[:2000]
+    for row in list(missing)[:SHOWN]:
+        closest = min(pool, key=lambda other: sum(a != b for a, b in zip(row, other)), default=None)
+        if closest is not None:
+            differing = [(name, a, b) for name, a, b in zip(names, row, closest) if a != b]
+            if len(differing) <= max(2, len(names) // 2):
+                shown = "; ".join(f"{name}: {shorten(a)} in PostgreSQL, {shorten(b)} here" for name, a, b in differing[:6])
+                lines.append(f"    differs in {shown}  (row {shorten(row)})")
+                continue
+        lines.append(f"    missing x{missing[row]}: {shorten(row)}")
+    for row in list(extra)[:SHOWN]:
+        lines.append(f"    too many x{extra[row]}: {shorten(row)}")
+    return "\n".join(lines)
+
+
+def shorten(value, limit=400):
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit // 2]}…{text[-limit // 4:]} ({len(text)} characters)"
