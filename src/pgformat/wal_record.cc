@@ -184,6 +184,14 @@ bool pglz_decompress(BytesView input, std::byte* output, size_t output_size) {
   return in == input.size() && out == output_size;
 }
 
+bool lz4_decompress(BytesView input, std::byte* output, size_t output_size) {
+  if (input.size() > INT32_MAX || output_size > INT32_MAX) return false;
+  int size = LZ4_decompress_safe(reinterpret_cast<const char*>(input.data()),
+                                 reinterpret_cast<char*>(output), static_cast<int>(input.size()),
+                                 static_cast<int>(output_size));
+  return size >= 0 && static_cast<size_t>(size) == output_size;
+}
+
 Status restore_image(const BlockRef& block, std::byte* page) {
   if (!block.has_image) {
     return Status(Code::kInvalid, fmt::format("no image of {} in this record", block.tag));
@@ -196,11 +204,7 @@ Status restore_image(const BlockRef& block, std::byte* page) {
     if ((block.image_info & kImagePglz) != 0) {
       whole = pglz_decompress(block.image, unpacked.data(), stored);
     } else if ((block.image_info & kImageLz4) != 0) {
-      int size =
-          LZ4_decompress_safe(reinterpret_cast<const char*>(block.image.data()),
-                              reinterpret_cast<char*>(unpacked.data()),
-                              static_cast<int>(block.image.size()), static_cast<int>(stored));
-      whole = size >= 0 && static_cast<size_t>(size) == stored;
+      whole = lz4_decompress(block.image, unpacked.data(), stored);
     } else {
       whole = ZSTD_decompress(unpacked.data(), stored, block.image.data(), block.image.size()) ==
               stored;

@@ -101,5 +101,7 @@ Status restore_image(const BlockRef& block, std::byte* page);
 /// Decompresses PostgreSQL's own format; true if exactly `output_size` bytes came out and all input
 /// was used.
 bool pglz_decompress(BytesView input, std::byte* output, size_t output_size);
+/// The same for an LZ4 block.
+bool lz4_decompress(BytesView input, std::byte* output, size_t output_size);
 
 }  // namespace tide::pgformat
