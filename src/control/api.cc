@@ -250,6 +250,11 @@ json Api::status_json() {
                                  {"state", role.state},
                                  {"restarts", role.restarts},
                                  {"last_exit", text_or_null(role.last_exit)}});
+      if (role.state != "waiting") continue;
+      add_problem(role.name + " role",
+                  Status(Code::kUnavailable, fmt::format("it ended: {}", role.last_exit))
+                      .with_hint(fmt::format("It is started again. See {}/log/{}.log.",
+                                             options_.data_directory, role.name)));
     }
   } else {
     answer["supervisor"] = nullptr;

@@ -13,6 +13,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "control/roles.h"
 #include "control/storage_client.h"
 #include "env/file.h"
 #include "env/instance.h"
@@ -30,9 +31,7 @@ namespace {
 
 constexpr milliseconds kPauseMax{10'000};
 constexpr milliseconds kHealthyLife{30'000};
-constexpr milliseconds kStopComputes{120'000};
 constexpr milliseconds kFlush{300'000};
-constexpr milliseconds kStopRole{30'000};
 constexpr uint64_t kLogBytesMax = 16 << 20;
 
 std::string state_file(const std::string& data) {
@@ -46,14 +45,17 @@ class Supervisor {
  public:
   Supervisor(const SupervisorOptions& options, env::FileDescriptor signals)
       : options_(options), signals_(std::move(signals)) {
-    for (const char* name : {"storage", "control"}) roles_.push_back(Role{.name = name});
+    for (const Role& role : kRoles) {
+      // What is not essential has no part in ending what an earlier supervisor left behind.
+      if (role.essential || !options_.shutdown_only) roles_.push_back(Child{.role = role});
+    }
   }
 
   Status run();
 
  private:
-  struct Role {
-    std::string name;
+  struct Child {
+    const Role& role;
     env::Process process;
     bool running = false;
     int restarts = -1;  // the first start is none
@@ -63,17 +65,18 @@ class Supervisor {
     std::string last_exit;
   };
 
-  void start_role(Role& role);
-  void notice_death(Role& role, const env::ExitStatus& exit);
+  Child& child(std::string_view name);
+  void start(Child& child);
+  void notice_death(Child& child, const env::ExitStatus& exit);
   /// Waits until the role has ended; false if it had to be killed.
-  bool end_role(Role& role, milliseconds patience);
+  bool end(Child& child);
   bool impatient();
   void say(const std::string& state);
   Status stop();
 
   const SupervisorOptions& options_;
   env::FileDescriptor signals_;
-  std::vector<Role> roles_;
+  std::vector<Child> roles_;
   std::string state_ = "running";
   bool killed_ = false;
 };
@@ -81,8 +84,8 @@ class Supervisor {
 void Supervisor::say(const std::string& state) {
   state_ = state;
   json roles = json::array();
-  for (const Role& role : roles_) {
-    roles.push_back({{"name", role.name},
+  for (const Child& role : roles_) {
+    roles.push_back({{"name", role.role.name},
                      {"pid", role.running ? role.process.pid() : 0},
                      {"state", role.running          ? "running"
                                : state_ == "running" ? "waiting"
@@ -99,39 +102,45 @@ void Supervisor::say(const std::string& state) {
   }
 }
 
-void Supervisor::start_role(Role& role) {
-  std::string log = fmt::format("{}/log/{}.log", options_.data_directory, role.name);
+Supervisor::Child& Supervisor::child(std::string_view name) {
+  return *std::find_if(roles_.begin(), roles_.end(),
+                       [&](const Child& child) { return child.role.name == name; });
+}
+
+void Supervisor::start(Child& child) {
+  std::string_view name = child.role.name;
+  std::string log = fmt::format("{}/log/{}.log", options_.data_directory, name);
   if (Result<uint64_t> size = env::file_size(log); size.ok() && *size > kLogBytesMax) {
     if (::rename(log.c_str(), (log + ".1").c_str()) != 0) obs::warn("{} cannot be put aside", log);
   }
   env::SpawnSpec spec;
   spec.program = options_.program;
-  spec.arguments = {role.name,
+  spec.arguments = {std::string(name),
                     "--data",
                     options_.data_directory,
                     "--supervisor",
                     fmt::format("{}", ::getpid()),
                     "--library",
                     options_.library};
-  if (role.name == "control" && options_.shutdown_only) spec.arguments.push_back("--shutdown");
+  if (name == kControlRole && options_.shutdown_only) spec.arguments.push_back("--shutdown");
   spec.directory = options_.data_directory;
   spec.output_file = log;
   spec.own_session = true;  // Ctrl-C on the terminal is for the supervisor, which stops in order.
   Result<env::Process> started = env::spawn(spec);
-  ++role.restarts;
-  role.began = Clock::now();
+  ++child.restarts;
+  child.began = Clock::now();
   if (!started.ok()) {
-    role.last_exit = started.status().to_string();
-    notice_death(role, {});
-    obs::error("start {}: {}", role.name, started.status().to_string());
+    child.last_exit = started.status().to_string();
+    notice_death(child, {});
+    obs::error("start {}: {}", name, started.status().to_string());
     return;
   }
-  role.process = std::move(started).value();
-  role.running = true;
-  obs::info("{} runs as process {}", role.name, role.process.pid());
+  child.process = std::move(started).value();
+  child.running = true;
+  obs::info("{} runs as process {}", name, child.process.pid());
 }
 
-void Supervisor::notice_death(Role& role, const env::ExitStatus& exit) {
+void Supervisor::notice_death(Child& role, const env::ExitStatus& exit) {
   role.running = false;
   if (exit.known) role.last_exit = exit.to_string();
   role.failures = Clock::now() - role.began > kHealthyLife ? 0 : role.failures + 1;
@@ -143,12 +152,12 @@ void Supervisor::notice_death(Role& role, const env::ExitStatus& exit) {
 }
 
 Status Supervisor::run() {
-  for (Role& role : roles_) start_role(role);
+  for (Child& role : roles_) start(role);
   say("running");
   while (true) {
     std::vector<pollfd> waits = {{signals_.get(), POLLIN, 0}};
     auto wake = Clock::now() + std::chrono::seconds(10);
-    for (const Role& role : roles_) {
+    for (const Child& role : roles_) {
       if (role.running) {
         waits.push_back({role.process.pidfd(), POLLIN, 0});
       } else {
@@ -165,21 +174,21 @@ Status Supervisor::run() {
       return stop();
     }
     bool changed = false;
-    for (Role& role : roles_) {
+    for (Child& role : roles_) {
       if (role.running && !role.process.alive()) {
         Result<std::optional<env::ExitStatus>> exit = role.process.wait(milliseconds(0));
         env::ExitStatus how = exit.ok() && exit->has_value() ? **exit : env::ExitStatus{};
-        obs::warn("{} (process {}) ended: {}", role.name, role.process.pid(), how.to_string());
+        obs::warn("{} (process {}) ended: {}", role.role.name, role.process.pid(), how.to_string());
         notice_death(role, how);
         changed = true;
         // It has done what it was started for.
-        if (options_.shutdown_only && role.name == "control" && how.known && how.exit_code == 0 &&
-            how.signal == 0) {
+        if (options_.shutdown_only && role.role.name == kControlRole && how.known &&
+            how.exit_code == 0 && how.signal == 0) {
           return stop();
         }
       }
       if (!role.running && role.next_attempt <= Clock::now()) {
-        start_role(role);
+        start(role);
         changed = true;
       }
     }
@@ -198,10 +207,10 @@ bool Supervisor::impatient() {
   return killed_;
 }
 
-bool Supervisor::end_role(Role& role, milliseconds patience) {
+bool Supervisor::end(Child& role) {
   if (!role.running) return true;
   role.process.signal(SIGTERM).ignore("the wait below sees whether it ended");
-  auto deadline = Clock::now() + patience;
+  auto deadline = Clock::now() + role.role.stop_patience;
   while (Clock::now() < deadline && !impatient()) {
     Result<std::optional<env::ExitStatus>> ended = role.process.wait(milliseconds(100));
     if (ended.ok() && ended->has_value()) {
@@ -210,7 +219,7 @@ bool Supervisor::end_role(Role& role, milliseconds patience) {
       return true;
     }
   }
-  obs::warn("{} does not end, kills it", role.name);
+  obs::warn("{} does not end, kills it", role.role.name);
   role.process.signal(SIGKILL).ignore("the wait below sees whether it ended");
   role.process.wait(std::chrono::seconds(10))
       .status()
@@ -221,17 +230,22 @@ bool Supervisor::end_role(Role& role, milliseconds patience) {
 }
 
 Status Supervisor::stop() {
-  Role& storage = roles_[0];
-  Role& control = roles_[1];
+  Child& storage = child(kStorageRole);
+  Child& control = child(kControlRole);
   say("stopping computes");
   Status outcome;
   if (!options_.shutdown_only && !control.running) {
     // Only control knows how to end computes in order.
-    start_role(control);
+    start(control);
   }
-  if (!end_role(control, kStopComputes)) {
+  if (!end(control)) {
     outcome = {Code::kUnavailable,
                "the computes could not be stopped in order; what was committed is safe"};
+  }
+  for (auto other = roles_.rbegin(); other != roles_.rend(); ++other) {
+    if (other->role.essential) continue;
+    say(fmt::format("stopping {}", other->role.name));
+    end(*other);
   }
   if (!killed_ && storage.running) {
     say("flushing storage");
@@ -242,7 +256,7 @@ Status Supervisor::stop() {
     }
   }
   say("stopping storage");
-  end_role(storage, kStopRole);
+  end(storage);
   say("stopped");
   obs::info("stopped");
   env::remove_file(state_file(options_.data_directory)).ignore("the lock says that nobody runs");

@@ -13,7 +13,7 @@ struct SupervisorOptions {
   std::string data_directory;
   std::string program;  ///< Path of tide: every role is this program.
   std::string library;  ///< tidewater.so, handed to the roles.
-  /// Brings storage and control up just far enough to end computes that an earlier supervisor left
+  /// Brings the essential roles up just far enough to end computes that an earlier supervisor left
   /// behind, then ends as after SIGTERM.
   bool shutdown_only = false;
 };
@@ -28,7 +28,7 @@ struct SupervisorState {
     std::string last_exit;
   };
   pid_t pid = 0;
-  std::string state;  ///< "running", "stopping computes", "flushing storage", "stopping storage"
+  std::string state;  ///< "running", "stopping computes", "stopping ROLE", "flushing storage"
   std::vector<Role> roles;
 };
 
@@ -38,9 +38,9 @@ Result<SupervisorState> read_supervisor_state(const std::string& data_directory)
 /// True while a supervisor of this instance lives (it holds a lock).
 bool supervisor_runs(const std::string& data_directory);
 
-/// Runs storage and control as child processes and starts them again when they die, until SIGTERM
-/// or SIGINT: then computes are suspended, the storage is flushed, and the roles end, in this
-/// order. A second signal ends all at once. kExists if another supervisor of this instance runs.
+/// Runs the roles (roles.h) as child processes and starts them again when they die, until SIGTERM
+/// or SIGINT: then computes are suspended, the storage is flushed, and the roles end, in the order
+/// that roles.h tells. A second signal ends all at once. kExists if another supervisor of this instance runs.
 Status run_supervisor(const SupervisorOptions& options);
 
 /// For a role: dies with the supervisor, even if that is killed. Call first thing in main.

@@ -60,6 +60,8 @@ struct RoleOptions {
   std::string library;
   bool shutdown = false;
 };
+inline constexpr const char* kSupervise = "supervise";
+/// kSupervise, or one of control::kRoles.
 int run_role(const std::string& role, const RoleOptions& options);
 
 }  // namespace tide::cli

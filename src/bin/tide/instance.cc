@@ -12,6 +12,8 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "bin/tide/commands.h"
+#include "control/roles.h"
 #include "control/settings.h"
 #include "control/supervisor.h"
 #include "env/file.h"
@@ -121,7 +123,7 @@ std::vector<pid_t> instance_processes(const std::string& data) {
     std::vector<std::string> arguments = env::process_arguments(pid);
     // tide ROLE --data DIR ...
     return arguments.size() >= 4 && arguments[2] == "--data" && arguments[3] == data &&
-           (arguments[1] == "supervise" || arguments[1] == "storage" || arguments[1] == "control");
+           (arguments[1] == kSupervise || control::find_role(arguments[1]) != nullptr);
   });
   for (pid_t pid : compute_processes(data)) found.push_back(pid);
   return found;

@@ -8,6 +8,7 @@
 
 #include "bin/tide/commands.h"
 #include "bin/tide/instance.h"
+#include "control/roles.h"
 #include "control/settings.h"
 
 namespace {
@@ -141,7 +142,9 @@ int main(int argc, char** argv) {
 
   // Not for users: what the supervisor runs.
   RoleOptions role_options;
-  for (const char* role : {"supervise", "storage", "control"}) {
+  std::vector<std::string> roles = {kSupervise};
+  for (const tide::control::Role& role : tide::control::kRoles) roles.emplace_back(role.name);
+  for (const std::string& role : roles) {
     CLI::App* added = app.add_subcommand(role)->group("");
     added->add_option("--data", role_options.data)->required();
     added->add_option("--supervisor", role_options.supervisor);

@@ -1,3 +1,5 @@
+#include "control/roles.h"
+
 #include <fmt/format.h>
 #include <signal.h>
 #include <sys/stat.h>
@@ -54,15 +56,19 @@ Status run_storage_role(const RoleOptions& options) {
   storage::StorageOptions storage_options;
   storage_options.data_directory = options.data;
   storage_options.object_store = settings.object_store;
-  storage_options.postgres = TIDE_TRY(compute::Installation::find()).program("postgres");
   storage_options.library = options.library;
-  storage_options.template_directory = options.data + "/template";
   // Redo helpers need a cluster's pg_control, so the template comes before everything else.
   compute::Installation installation = TIDE_TRY(compute::Installation::find());
   storage_options.postgres = installation.program("postgres");
   storage_options.template_directory = options.data + "/template";
   TIDE_TRY(compute::make_template(installation, storage_options.template_directory));
   return storage::run_storage(storage_options);
+}
+
+Status run_control_role(const RoleOptions& options) {
+  return control::run_control({.data_directory = options.data,
+                               .library = options.library,
+                               .shutdown_only = options.shutdown});
 }
 
 }  // namespace
@@ -74,15 +80,16 @@ int run_role(const std::string& role, const RoleOptions& options) {
   }
   ::umask(0077);
   obs::start_log(role);
-  Status outcome;
-  if (role == "supervise") {
-    outcome = supervise(options);
-  } else if (role == "storage") {
-    outcome = run_storage_role(options);
-  } else {
-    outcome = control::run_control({.data_directory = options.data,
-                                    .library = options.library,
-                                    .shutdown_only = options.shutdown});
+  struct Main {
+    std::string_view role;
+    Status (*run)(const RoleOptions&);
+  };
+  constexpr Main kMains[] = {{kSupervise, supervise},
+                             {control::kStorageRole, run_storage_role},
+                             {control::kControlRole, run_control_role}};
+  Status outcome(Code::kBug, "there is no such role");
+  for (const Main& main : kMains) {
+    if (main.role == role) outcome = main.run(options);
   }
   if (outcome.ok()) return kExitOk;
   obs::error("{}", outcome.to_string());

@@ -16,6 +16,7 @@
 #include "bin/tide/commands.h"
 #include "bin/tide/instance.h"
 #include "compute/compute.h"
+#include "control/roles.h"
 #include "control/settings.h"
 #include "control/store.h"
 #include "control/supervisor.h"
@@ -237,6 +238,8 @@ Result<json> wait_until_ready(const std::string& data, const env::Process* super
       for (const auto& role : state->roles) {
         if (is_first) restarts_before[role.name] = role.restarts;
         if (role.restarts - restarts_before[role.name] < kHopelessRestarts) continue;
+        const control::Role* known = control::find_role(role.name);
+        if (known == nullptr || !known->essential) continue;
         return Status(Code::kUnavailable,
                       fmt::format("the {} role does not start: it {}", role.name, role.last_exit))
             .with_detail(tail(fmt::format("{}/log/{}.log", data, role.name), 0, 8))
