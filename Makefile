@@ -15,8 +15,9 @@ export CCACHE_DIR ?= $(if $(wildcard $(HOME)/.),$(HOME)/.cache/ccache,$(CURDIR)/
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' $(MAKEFILE_LIST) | column -t -s '|'
 
-dependencies: ## install missing Debian packages (root or sudo)
+dependencies: ## install missing Debian packages (root or sudo) and DuckDB's library
 	@tools/install_dependencies
+	@third_party/duckdb/install.sh
 
 configure: dependencies
 	@if [ ! -f $(BUILD)/build.ninja ]; then cmake --preset release; fi

@@ -1,5 +1,8 @@
 #include "columns/column.h"
 
+#include <algorithm>
+#include <cstring>
+
 namespace tide::columns {
 
 Column::Column(Type type) : type_(std::move(type)), width_(fixed_width(type_)) {
@@ -34,6 +37,32 @@ void Column::append_null() {
     for (Column& child : children_) child.append_null();
   }
   append_valid(false);
+}
+
+void Column::append_fixed(const char* values, const uint64_t* validity, size_t begin,
+                          size_t count) {
+  TIDE_CHECK(width_ > 0);
+  const size_t first = size_;
+  values_.append(values + begin * width_, count * width_);
+  size_ += count;
+  validity_.resize((size_ + 63) / 64, 0);
+  for (size_t i = 0; i < count;) {
+    const size_t row = first + i;
+    if (validity == nullptr) {  // a word at a time
+      const size_t bits = std::min<size_t>(64 - row % 64, count - i);
+      const uint64_t ones = bits == 64 ? ~uint64_t{0} : (uint64_t{1} << bits) - 1;
+      validity_[row / 64] |= ones << row % 64;
+      i += bits;
+      continue;
+    }
+    if ((validity[(begin + i) / 64] >> (begin + i) % 64 & 1) != 0) {
+      validity_[row / 64] |= uint64_t{1} << row % 64;
+    } else {
+      std::memset(values_.data() + row * width_, 0, width_);
+      ++null_count_;
+    }
+    ++i;
+  }
 }
 
 void Column::append_bytes(std::string_view value) {

@@ -33,6 +33,9 @@ class Column {
     values_.append(reinterpret_cast<const char*>(&value), sizeof(T));
     append_valid(true);
   }
+  /// Values [begin, begin + count) of an array of fixed-width values whose validity bitmap is laid
+  /// out like ours; none: no value is null.
+  void append_fixed(const char* values, const uint64_t* validity, size_t begin, size_t count);
   /// A string or binary.
   void append_bytes(std::string_view value);
   /// Ends a list: its elements are what was appended to child(0) since the last list ended.

@@ -64,5 +64,32 @@ TEST(Columns, RowsAreCopied) {
   EXPECT_EQ(encode(to), encode(from));
 }
 
+TEST(Columns, ArraysOfFixedWidthAreAppended) {
+  std::vector<int32_t> values(1000);
+  std::vector<uint64_t> validity(16, ~uint64_t{0});
+  for (int i = 0; i < 1000; ++i) values[i] = i;
+  for (int i : {0, 63, 64, 500, 999}) validity[i / 64] &= ~(uint64_t{1} << i % 64);
+  auto bytes = reinterpret_cast<const char*>(values.data());
+  Column all(Kind::kInt32);
+  Column wanted(Kind::kInt32);
+  for (auto [begin, count] : {std::pair{0, 1}, {3, 70}, {0, 1000}, {490, 64}, {7, 0}}) {
+    all.append_fixed(bytes, validity.data(), begin, count);
+    all.append_fixed(bytes, nullptr, begin, count);
+    for (const bool nulls : {true, false}) {
+      for (int i = begin; i < begin + count; ++i) {
+        if (nulls && (validity[i / 64] >> i % 64 & 1) == 0) {
+          wanted.append_null();
+        } else {
+          wanted.append<int32_t>(i);
+        }
+      }
+    }
+  }
+  EXPECT_EQ(all.validity(), wanted.validity());
+  EXPECT_EQ(all.values(), wanted.values());
+  EXPECT_EQ(all.null_count(), wanted.null_count());
+  EXPECT_EQ(all.size(), wanted.size());
+}
+
 }  // namespace
 }  // namespace tide::columns
