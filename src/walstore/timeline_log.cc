@@ -30,6 +30,12 @@ bool is_shutdown_checkpoint(const pgformat::WalRecordView& record) {
          (record.bytes[16] & std::byte{0xF0}) == std::byte{pgformat::xlog::kCheckpointShutdown};
 }
 
+/// Wakes those that sleep on a FlushWatch's word, and those about to.
+void raise_signal(uint32_t* signal) {
+  __atomic_fetch_add(signal, 1U, __ATOMIC_SEQ_CST);
+  env::futex_wake_all(signal);
+}
+
 /// Process ids that have `path` open, for people; best effort.
 std::string holders_of(const std::string& path) {
   struct stat wanted {};
@@ -403,7 +409,7 @@ void TimelineLog::set_accepted(Lsn lsn) {
   uint64_t known = accepted_;
   while (known < lsn.value() && !accepted_.compare_exchange_weak(known, lsn.value())) {
   }
-  wake();
+  raise_signal(&signal_);  // without the mutex, which readers hold: commits wait for us
 }
 
 void TimelineLog::wake() const {
@@ -412,12 +418,8 @@ void TimelineLog::wake() const {
 }
 
 void TimelineLog::wake_locked() const {
-  uint32_t* words[] = {&signal_, feed_ == nullptr ? nullptr : feed_->signal()};
-  for (uint32_t* word : words) {
-    if (word == nullptr) continue;
-    __atomic_fetch_add(word, 1U, __ATOMIC_SEQ_CST);
-    env::futex_wake_all(word);
-  }
+  raise_signal(&signal_);
+  if (feed_ != nullptr) raise_signal(feed_->signal());
 }
 
 std::shared_ptr<FeedFile> TimelineLog::feed() const {

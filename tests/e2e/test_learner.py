@@ -6,6 +6,8 @@ import struct
 import threading
 import time
 
+import pytest
+
 from instance import wait_for
 
 HELLO, READ_WAL, FLUSHED, CONFIRM, TIMELINE = 1, 20, 21, 22, 23
@@ -56,7 +58,10 @@ def lsn_value(text):
     return int(high, 16) << 32 | int(low, 16)
 
 
-def test_commits_reach_a_waiting_learner(tide):
+@pytest.mark.parametrize("durability", ["local", "acceptor"])
+def test_commits_reach_a_waiting_learner(instance, durability):
+    tide = instance
+    tide.up("--durability", durability)
     tide.sql("CREATE TABLE learned (i int)")
     with contextlib.closing(Learner(tide)) as waits, contextlib.closing(Learner(tide)) as asks, \
             contextlib.closing(tide.connect()) as connection, connection.cursor() as cursor:
@@ -91,7 +96,7 @@ def test_commits_reach_a_waiting_learner(tide):
             stop[0] = True
             tide.sql("INSERT INTO learned VALUES (0)")  # ends the wait
             thread.join()
-        print(f"\ncommit to learner: median {statistics.median(delays) * 1e3:.2f} ms, "
+        print(f"\n{durability}: commit to learner: median {statistics.median(delays) * 1e3:.2f} ms, "
               f"99 % {sorted(delays)[int(len(delays) * .99)] * 1e3:.2f} ms")
 
 
