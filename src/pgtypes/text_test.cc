@@ -2,7 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <random>
+
 #include "pgtypes/internal/test_server.h"
+#include "pgtypes/internal/test_types.h"
 
 namespace tide::pgtypes {
 namespace {
@@ -25,23 +29,38 @@ class TextTest : public ::testing::Test {
     ASSERT_TRUE(started_);
   }
 
-  /// Compares all columns of all rows of a table; returns how many values that were.
-  size_t compare(const std::string& table, const ServerCatalog& catalog,
+  /// Compares all columns of all rows of tables; returns how many values that were.
+  size_t compare(const std::vector<std::string>& tables, const ServerCatalog& catalog,
                  const TextSettings& settings = {}) {
-    const std::vector<Attribute>& columns = *catalog.attributes(server_->relation_oid(table));
-    std::string query = settings.interval_style == IntervalStyle::kPostgres
-                            ? "SET intervalstyle = 'postgres'; SELECT ctid"
-                            : "SELECT ctid";
-    for (const Attribute& column : columns) {
-      query += column.dropped ? ", 'N'"
-                              : fmt::format(
-                                    ", CASE num_nulls(\"{0}\") WHEN 1 THEN 'N' ELSE "
-                                    "encode(convert_to(format('%s', \"{0}\"), 'UTF8'), 'hex') END",
-                                    column.name);
+    std::vector<std::string> queries;
+    for (const std::string& table : tables) {
+      std::string query = settings.interval_style == IntervalStyle::kPostgres
+                              ? "SET intervalstyle = 'postgres'; SELECT ctid"
+                              : "SELECT ctid";
+      for (const Attribute& column : *catalog.attributes(server_->relation_oid(table))) {
+        query += column.dropped
+                     ? ", 'N'"
+                     : fmt::format(
+                           ", CASE num_nulls(\"{0}\") WHEN 1 THEN 'N' ELSE "
+                           "encode(convert_to(format('%s', \"{0}\"), 'UTF8'), 'hex') END",
+                           column.name);
+      }
+      queries.push_back(query + " FROM " + table + ";");
     }
-    std::map<std::string, std::vector<std::string>> expected;
-    for (auto& row : server_->rows(query + " FROM " + table + ";")) expected[row[0]] = row;
+    size_t values = 0;
+    std::vector<TestServer::Rows> answers = server_->rows_of(queries);
+    for (size_t i = 0; i < tables.size(); ++i) {
+      std::map<std::string, std::vector<std::string>> expected;
+      for (auto& row : answers[i]) expected[row[0]] = row;
+      values += compare_table(tables[i], expected, catalog, settings);
+    }
+    return values;
+  }
 
+  size_t compare_table(const std::string& table,
+                       std::map<std::string, std::vector<std::string>>& expected,
+                       const ServerCatalog& catalog, const TextSettings& settings) {
+    const std::vector<Attribute>& columns = *catalog.attributes(server_->relation_oid(table));
     std::vector<TypeTree> trees;
     for (const Attribute& column : columns) {
       if (column.dropped) {
@@ -87,366 +106,158 @@ class TextTest : public ::testing::Test {
   static inline bool started_ = false;
 };
 
-struct TypeCase {
-  std::string type;
-  std::vector<std::string> values;  ///< SQL expressions, cast to the type
-};
-
-const char* const kTypes = R"SQL(
-CREATE EXTENSION citext; CREATE EXTENSION hstore; CREATE EXTENSION ltree;
-CREATE ROLE "Odd ""name"; CREATE ROLE plain_role; CREATE ROLE "UPPER";
-CREATE TYPE mood AS ENUM ('sad', 'ok', 'very "happy", indeed', '');
-CREATE TYPE pair AS (a int, "b c" text, n numeric(10,2));
-CREATE TYPE deep AS (p pair, list pair[], m mood, gone int, t timestamptz);
-ALTER TYPE deep DROP ATTRIBUTE gone;
-CREATE TYPE nothing AS ();
-CREATE DOMAIN positive AS int CHECK (value > 0);
-CREATE DOMAIN short_text AS varchar(10);
-CREATE DOMAIN pair_domain AS pair;
-CREATE DOMAIN ints AS int[];
-CREATE TYPE text_range AS RANGE (subtype = text);
-CREATE TYPE float_range AS RANGE (subtype = float8);
-CREATE SCHEMA elsewhere; CREATE TABLE elsewhere."Table" (x int);
-)SQL";
-
-const std::vector<TypeCase> kCases = {
-    {"bool", {"true", "false"}},
-    {"int2", {"0", "-32768", "32767"}},
-    {"int4", {"0", "-2147483648", "2147483647"}},
-    {"int8", {"0", "-9223372036854775808", "9223372036854775807"}},
-    {"float4",
-     {"'0'",
-      "'-0'",
-      "'1'",
-      "'1.5'",
-      "'NaN'",
-      "'Infinity'",
-      "'-Infinity'",
-      "'1e-45'",
-      "'3.4028235e38'",
-      "'1e5'",
-      "'1e6'",
-      "'123456'",
-      "'1234567'",
-      "'0.0001'",
-      "'0.00001'",
-      "'1.1754944e-38'",
-      "'16777216'",
-      "'8388608'",
-      "'0.1'",
-      "'9.5367431640625e-7'"}},
-    {"float8",
-     {"'0'",
-      "'-0'",
-      "'1'",
-      "'NaN'",
-      "'Infinity'",
-      "'-Infinity'",
-      "'5e-324'",
-      "'1.7976931348623157e308'",
-      "'1e14'",
-      "'1e15'",
-      "'123456789012345'",
-      "'1234567890123456'",
-      "'0.0001'",
-      "'0.00001'",
-      "'0.1'",
-      "'1e23'",
-      "'9.999999999999999e22'",
-      "'2.2250738585072014e-308'",
-      "'9007199254740992'",
-      "'9007199254740993'",
-      "'1e22'",
-      "'4503599627370496.5'",
-      "'1e-100'",
-      "'2e-300'",
-      "'1.5e+300'",
-      "'9e-5'",
-      "'5e-5'"}},
-    {"numeric",
-     {"'0'", "'0.00'", "'NaN'", "'Infinity'", "'-Infinity'", "'1'", "'-1.50'", "'0.00001'",
-      "'10000'", "'100000000'", "'1e100'", "'1e-100'", "'-12345678901234567890.123456789'",
-      "'0.1234'", "'0.12345'", "'1.0e-16382'", "'9.99e131000'",
-      "'-0.000000000000000000000000001'"}},
-    {"numeric(10,2)", {"'NaN'", "'1.5'", "'-99999999.99'", "'0'", "'0.01'"}},
-    {"numeric(38,10)", {"'1.5'", "'-1234567890123456789012345678.0123456789'", "'0'"}},
-    {"numeric(3,-2)", {"'12345'", "'-99900'", "'0'"}},
-    {"numeric(3,5)", {"'0.00123'", "'-0.00999'"}},
-    {"numeric(500,100)", {"'1.5'", "'1e399'"}},
-    {"money",
-     {"'0'::money", "'1234567.89'::money", "'-1234567.89'::money", "'-0.01'::money",
-      "'92233720368547758.07'::money", "'-92233720368547758.08'::money"}},
-    {"text",
-     {"''", "'a'", "repeat('x', 126)", "repeat('x', 127)", "repeat('long ', 500)",
-      "repeat(md5('1'), 3000)", "'Ümlaut € 漢字 🎈'", "E'tab\\tnew\\nline'",
-      "(SELECT string_agg(md5(i::text), '') FROM generate_series(1, 2000) i)"}},
-    {"varchar(20)", {"''", "'twenty characters ok'"}},
-    {"bpchar", {"'a  '", "''"}},
-    {"char(10)", {"'a'", "''", "'ten chars!'"}},
-    {"\"char\"", {"'a'", "''", "'\"'"}},
-    {"name", {"'a name'", "''", "repeat('n', 63)"}},
-    {"xml",
-     {"'<a>b</a>'", "''", "E'\\n<a/>'", "E'<?xml version=\"1.0\"?>\\n<a/>'",
-      "'<?xml version=\"1.0\" encoding=\"UTF-8\"?><a>é</a>'",
-      "'<?xml version=\"1.0\" standalone=\"yes\"?><a/>'",
-      "'<?xml version=''1.1'' standalone=''no'' ?><a/>'", "'text only'",
-      "E'<?xml-stylesheet href=\"x\"?>\\n<a/>'"}},
-    {"json", {"'{\"a\": [1, 2 , null]}'", "'  1 '", "'\"x\"'"}},
-    {"jsonb",
-     {"'{}'", "'[]'", "'null'", "'true'", "'1.50'", "'-1e100'",
-      "'\"q\\\"\\\\ \\u0001 \\n\\t\\r\\b\\f ü\"'",
-      "'{\"b\": 1, \"a\": [true, false, null, {\"x\": []}], \"cc\": {\"y\": 1e-20}}'",
-      "'[[[[1]]], {}, [], \"\", 0]'", "(SELECT jsonb_agg(i) FROM generate_series(1, 1000) i)",
-      "(SELECT jsonb_object_agg(md5(i::text), jsonb_build_array(i, i::text, i / 7.0)) FROM "
-      "generate_series(1, 300) i)",
-      "(repeat('[', 5000) || repeat(']', 5000))::jsonb",
-      "(repeat('{\"k\":[', 1000) || '1' || repeat(']}', 1000))::jsonb"}},
-    {"jsonpath",
-     {"'$'",
-      "'strict $.a.b'",
-      "'$.a[*].b[0, 1 to 3, last]'",
-      "'$.* ? (@.x > 1 && !(@.y == \"z\") || exists (@.q))'",
-      "'$.**'",
-      "'$.**{2}'",
-      "'$.**{2 to 5}'",
-      "'$.**{last}'",
-      "'$.**{1 to last}'",
-      "'$.a.**{last to 3}.b'",
-      "'($.a + 1) * -2 / (3 - $.b % 2)'",
-      "'-$.a + +$.b'",
-      "'$ ? (@ like_regex \"^a.*\\\"b\" flag \"ism\")'",
-      "'$ ? (@ like_regex \"x\")'",
-      "'$ ? ((@ like_regex \"x\" flag \"q\") is unknown)'",
-      "'$.a.type().size().abs().floor().ceiling().double().keyvalue()'",
-      "'$.a.datetime()'",
-      "'$.a.datetime(\"HH24:MI\")'",
-      "'$var + $\"other var\"'",
-      "'$.a ? (@ starts with \"b\")'",
-      "'$ ? (@.a starts with $v && (@.b == null || @.c != true))'",
-      "'1.50'",
-      "'\"str\\n\"'",
-      "'true'",
-      "'null'",
-      "'($.a == 1) && ($.b < 2 || $.c <= 3) && $.d >= 4 && $.e <> 5'",
-      "'$[$.a to last - 1].\"k k\"'",
-      "'(1 + 2).type()'",
-      "'$.a ? (@ > 1) ? (@ < 5).b'",
-      "'1 + (2 + 3)'",
-      "'(1 * 2) * 3'",
-      "'$.*[*]'"}},
-    {"uuid", {"'00000000-0000-0000-0000-000000000000'", "'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11'"}},
-    {"bytea", {"''", "'\\x00ff10'", "decode(repeat('ab', 5000), 'hex')"}},
-    {"date",
-     {"'2000-01-01'", "'1970-01-01'", "'1999-12-31'", "'0001-01-01'", "'0001-12-31 BC'",
-      "'4714-11-24 BC'", "'5874897-12-31'", "'10000-01-01'", "'infinity'", "'-infinity'",
-      "'2024-02-29'", "'1900-03-01'", "'0044-03-15 BC'", "'9999-12-31'"}},
-    {"time", {"'00:00'", "'24:00:00'", "'23:59:59.999999'", "'12:34:56.5'", "'00:00:00.000001'"}},
-    {"timetz",
-     {"'00:00+00'", "'24:00:00-15:59'", "'12:34:56.5+05:30'", "'01:02:03+15:59:59'",
-      "'01:02:03-00:00:01'"}},
-    {"timestamp",
-     {"'2000-01-01'", "'1999-12-31 23:59:59.999999'", "'4714-11-24 00:00:00 BC'",
-      "'294276-12-31 23:59:59.999999'", "'infinity'", "'-infinity'", "'0001-01-01 00:00:00 BC'",
-      "'0001-01-01'", "'1970-01-01 00:00:00.1'", "'10000-01-01 01:02:03'"}},
-    {"timestamptz",
-     {"'2000-01-01 00:00+00'", "'4714-11-24 00:00:00+00 BC'", "'294276-12-31 23:59:59.999999+00'",
-      "'infinity'", "'-infinity'", "'0044-03-15 12:00+01 BC'", "'2024-06-01 12:00:00.25+02'"}},
-    {"timestamp(0)", {"'2000-01-01 00:00:00.6'"}},
-    {"interval",
-     {"'0'", "'1 year 2 months 3 days 04:05:06.789'", "'-1 year -2 months +3 days -04:05:06.789'",
-      "'1 month -1 day'", "'-00:00:00.000001'", "'178000000 years'", "'2147483647 days'",
-      "'2562047788 hours'", "'1 day'", "'-1 day'", "'-1 day 00:00:01'", "'1 mon 1 day 1 second'",
-      "'-2147483648 days -2147483648 months'", "'1.5 seconds'", "'-5 years 10 days -3 hours'",
-      "'00:00:59.999999'"}},
-    {"bit(5)", {"'10101'", "'00000'"}},
-    {"varbit", {"''", "'1'", "'101010101'", "'1111111100000000'", "repeat('10', 300)::varbit"}},
-    {"inet",
-     {"'1.2.3.4'",
-      "'1.2.3.0/24'",
-      "'0.0.0.0/0'",
-      "'255.255.255.255/32'",
-      "'::'",
-      "'::1'",
-      "'::/0'",
-      "'::ffff:1.2.3.4'",
-      "'::1.2.3.4'",
-      "'::1.2.0.0'",
-      "'2001:db8::1/64'",
-      "'2001:0:0:1::1'",
-      "'1:2:3:4:5:6:7:8'",
-      "'1:0:3:4:5:6:7:8'",
-      "'fe80::'",
-      "'0:0:1::'",
-      "'::2:3:4:5:6:7:8'",
-      "'1:2:3:4:5:6::'",
-      "'::ffff:0:1'",
-      "'::5:6:7:8'",
-      "'::ffff:ffff:ffff'"}},
-    {"cidr",
-     {"'1.2.3.0/24'", "'10.0.0.0/8'", "'1.2.3.4'", "'::/0'", "'2001:db8::/32'", "'::1/128'",
-      "'::ffff:1.2.3.0/120'"}},
-    {"macaddr", {"'08:00:2b:01:02:03'"}},
-    {"macaddr8", {"'08:00:2b:01:02:03:04:05'"}},
-    {"point", {"'(0,0)'", "'(1.5,-2e300)'", "'(NaN,Infinity)'", "'(1e15,1e-5)'"}},
-    {"lseg", {"'[(1,2),(3,4)]'"}},
-    {"box", {"'((1,2),(3,4))'"}},
-    {"path", {"'((1,2),(3,4))'", "'[(1,2)]'", "'[(1,2),(3,4),(5,6.5)]'"}},
-    {"polygon", {"'((1,2),(3,4),(5,6))'", "'((0,0))'"}},
-    {"line", {"'{1,2,3}'", "'{-1,0,0.1}'"}},
-    {"circle", {"'<(1,2),3>'", "'<(0,0),0>'"}},
-    {"tsvector",
-     {"''", "'a b c'", "'a:1A,2B,3C,4D b:16383 ''it''''s'':5 ''back\\\\\\\\slash'''",
-      "to_tsvector('english', repeat('the quick brown fox jumps ', 200))",
-      "(SELECT string_agg(md5(i::text), ' ')::tsvector FROM generate_series(1, 500) i)"}},
-    {"tsquery",
-     {"''", "'a'", "'a & b | !c'", "'(a | b) & !(c & d)'", "'a <-> b <3> c'", "'a <-> (b <-> c)'",
-      "'a:*AB & ''q''''s'':D'", "'!!a'", "'!(a <-> b) <-> c'", "'(a & b) <-> (c | d)'", "'a <0> b'",
-      "(SELECT string_agg('t' || i, ' & ')::tsquery FROM generate_series(1, 120) i)",
-      "(SELECT string_agg('t' || i, ' | !')::tsquery FROM generate_series(1, 100) i)"}},
-    {"int2vector", {"''", "'1 -2 3'", "'7'"}},
-    {"oidvector", {"''", "'1 4294967295'", "'7'"}},
-    {"oid", {"0", "4294967295"}},
-    {"xid", {"'0'", "'4294967295'"}},
-    {"xid8", {"'0'", "'18446744073709551615'"}},
-    {"cid", {"'0'", "'4294967295'"}},
-    {"tid", {"'(0,0)'", "'(4294967295,65535)'", "'(65536,1)'"}},
-    {"pg_lsn", {"'0/0'", "'FFFFFFFF/FFFFFFFF'", "'16/B374D848'"}},
-    {"pg_snapshot", {"'1:1:'", "'10:20:10,14,15'"}},
-    {"txid_snapshot", {"'10:20:10,14,15'"}},
-    {"regclass", {"'pg_class'", "0", "'elsewhere.\"Table\"'", "4000000000"}},
-    {"regtype", {"'int4'", "'timestamptz'", "'pair[]'", "0"}},
-    {"regproc", {"'now'", "0", "4000000000"}},
-    {"regprocedure", {"'abs(int4)'", "0"}},
-    {"regoper",
-     {"'||/'", "(SELECT min(oid) FROM pg_operator WHERE oprname = '+')", "0", "4000000000"}},
-    {"regoperator", {"'+(int4,int4)'", "0"}},
-    {"regrole", {"'postgres'", "0", "'\"Odd \"\"name\"'", "'\"UPPER\"'"}},
-    {"regnamespace", {"'pg_catalog'", "0"}},
-    {"regconfig", {"'english'", "0"}},
-    {"regdictionary", {"'simple'", "0"}},
-    {"regcollation", {"'\"C\"'", "0"}},
-    {"refcursor", {"'cursor name'"}},
-    {"aclitem",
-     {"makeaclitem('postgres'::regrole, 'plain_role'::regrole, 'SELECT', true)",
-      "makeaclitem(0, 'postgres'::regrole, 'INSERT', false)",
-      "'\"Odd \"\"name\"=arwdDxt/\"UPPER\"'", "'postgres=r*w*UXC*TcsA/postgres'",
-      "makeaclitem(999999, 888888, 'SELECT', false)"}},
-    {"pg_node_tree", {"(SELECT ev_action FROM pg_rewrite LIMIT 1)"}},
-    {"mood", {"'sad'", "'very \"happy\", indeed'", "''"}},
-    {"positive", {"1", "2147483647"}},
-    {"short_text", {"'abc'"}},
-    {"pair",
-     {"ROW(1, 'x', 2.5)", "ROW(NULL, NULL, NULL)", "ROW(1, '', NULL)",
-      "ROW(-1, E'q\"u\\\\o,t (e) \\n', 'NaN')", "ROW(1, repeat('long ', 2000), 0)",
-      "ROW(1, ' ', 1)"}},
-    {"pair_domain", {"ROW(1, 'x', 2.5)"}},
-    {"nothing", {"ROW()"}},
-    {"deep",
-     {"ROW(ROW(1,'a b',3.25), ARRAY[ROW(1,'x',1), NULL, ROW(2,'\"',NULL)]::pair[], 'ok', "
-      "'2020-01-01 00:00+00')",
-      "ROW(NULL, '{}', NULL, NULL)", "ROW(ROW(NULL,NULL,NULL), NULL, 'sad', 'infinity')"}},
-    {"int4[]",
-     {"'{}'", "'{1,2,NULL,4}'", "'{{1,2},{3,4}}'", "'[0:1]={1,2}'",
-      "'[2:3][-1:0]={{1,2},{3,NULL}}'", "'{NULL}'",
-      "(SELECT array_agg(i) FROM generate_series(1, 3000) i)", "'{{{1},{2}},{{3},{4}}}'"}},
-    {"text[]",
-     {"'{}'",
-      "ARRAY['a', '', 'NULL', 'null', 'nUll', NULL, 'a b', 'a,b', '{x}', E'q\"\\\\', E'\\t', 'é', "
-      "E'\\x0b']",
-      "ARRAY[ARRAY['a','b'],ARRAY['c',NULL]]", "ARRAY[repeat('x', 5000)]"}},
-    {"box[]", {"'{((1,2),(3,4));((0,0),(1,1))}'"}},
-    {"numeric(10,2)[]", {"'{1.5,NaN,NULL,-0.01}'", "'{1,2}'"}},
-    {"bool[]", {"'{t,f,NULL}'"}},
-    {"int2[]", {"'{1,2,3}'"}},
-    {"int8[]", {"'{1,NULL,3}'"}},
-    {"float8[]", {"'{1,NaN,1e300}'"}},
-    {"timestamptz[]", {"'{2020-01-01 00:00+00,infinity}'"}},
-    {"date[]", {"'{2020-01-01,NULL}'"}},
-    {"uuid[]", {"'{a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11}'"}},
-    {"mood[]", {"'{sad,NULL,\"\"}'"}},
-    {"pair[]", {"ARRAY[ROW(1,'a',2)::pair, NULL, ROW(NULL,NULL,NULL)::pair]"}},
-    {"jsonb[]", {"ARRAY['{\"a\":1}'::jsonb, '[]']"}},
-    {"interval[]", {"'{1 day,-1 mon}'"}},
-    {"int4range[]", {"'{\"[1,5)\",empty}'"}},
-    {"\"char\"[]", {"'{a,b,\"\"}'"}},
-    {"name[]", {"'{a,b c}'"}},
-    {"oidvector[]", {"ARRAY['1 2'::oidvector]"}},
-    {"positive[]", {"'{1,2}'"}},
-    {"ints", {"'{1,2}'", "'{{1},{2}}'"}},
-    {"ints[]", {"ARRAY['{1,2}'::ints, '{3}'::ints]"}},
-    {"varchar(5)[]", {"'{abc,NULL}'"}},
-    {"char(5)[]", {"'{abc,NULL}'"}},
-    {"aclitem[]", {"'{postgres=r/postgres,=w/postgres}'"}},
-    {"tid[]", {"ARRAY['(1,2)'::tid]"}},
-    {"macaddr[]", {"'{08:00:2b:01:02:03,NULL,08:00:2b:01:02:04}'"}},
-    {"timetz[]", {"'{01:00+00,02:00-03}'"}},
-    {"int4range", {"'empty'", "'[1,5)'", "'(,5)'", "'[1,)'", "'(,)'"}},
-    {"int8range", {"'[1,5)'", "'(,9000000000)'"}},
-    {"numrange", {"'[1.50,2.5]'", "'(-Infinity,NaN]'", "'empty'", "'(,1e500)'"}},
-    {"tsrange", {"'[2020-01-01,2020-02-01 00:00:00.5)'", "'[-infinity,infinity]'"}},
-    {"tstzrange", {"'[2020-01-01 00:00+00,)'"}},
-    {"daterange", {"'[2020-01-01,2020-02-01)'", "'[0044-03-15 BC,)'"}},
-    {"text_range",
-     {"'[a,b]'", "'(\"\",\"a b\")'", "'[\"(\",\"]\\\\\\\\\"]'",
-      "text_range('a\"', repeat('z', 3000))", "'[\"a,\",)'"}},
-    {"float_range", {"'[1,1e300]'"}},
-    {"int4multirange",
-     {"'{}'", "'{[1,5)}'", "'{(,1),[3,5),[7,)}'",
-      "(SELECT range_agg(int4range(i*10, i*10+5)) FROM generate_series(1, 100) i)"}},
-    {"int8multirange", {"'{[1,5),[7,9)}'"}},
-    {"nummultirange",
-     {"'{[1.5,2.5],(10,20.25]}'",
-      "(SELECT range_agg(numrange(i, i + 0.5)) FROM generate_series(1, 70) i)"}},
-    {"tstzmultirange", {"'{[2020-01-01 00:00+00,2020-01-02 00:00+00)}'"}},
-    {"datemultirange", {"'{[2020-01-01,2020-01-02),[2021-01-01,)}'"}},
-    {"text_multirange", {"'{[a,b],[\"c d\",e)}'"}},
-    {"citext", {"'MixedCase'"}},
-    {"hstore",
-     {"''", "'a=>1, \"b c\"=>NULL, \"q\\\"\\\\\\\\\"=>\"\"'",
-      "(SELECT hstore(array_agg(i::text), array_agg(md5(i::text))) FROM generate_series(1,500) "
-      "i)"}},
-    {"ltree", {"''", "'Top'", "'Top.Science.Astronomy_2'"}},
-    {"pg_ndistinct", {}},
-    {"pg_dependencies", {}},
-    {"pg_mcv_list", {}},
-};
-
 TEST_F(TextTest, EveryTypePrintsAsPostgresPrintsIt) {
-  std::string script = kTypes;
-  for (size_t i = 0; i < kCases.size(); ++i) {
-    const TypeCase& one = kCases[i];
-    // The value stands at differently aligned places, with and without a null bitmap.
-    script += fmt::format("CREATE TABLE t{} (a \"char\", v {}, b int2, w {}, c bool, n int);\n", i,
-                          one.type, one.type);
-    for (const std::string& value : one.values) {
-      script += fmt::format(
-          "INSERT INTO t{0} SELECT 'x', x, 1, x, true, n FROM (SELECT "
-          "({1})::{2} AS x) s, (VALUES (1), (NULL)) m(n);\n",
-          i, value, one.type);
-    }
-    script += fmt::format("INSERT INTO t{} VALUES ('y', NULL, 2, NULL, false, NULL);\n", i);
-  }
-  script +=
-      "CREATE TABLE stats AS SELECT i / 10 AS a, i / 100 AS b, i / 500 AS c FROM "
-      "generate_series(1, 5000) i; CREATE STATISTICS st (ndistinct, dependencies, mcv) ON a, b, c "
-      "FROM "
-      "stats; ANALYZE stats; CREATE TABLE ext AS SELECT stxdndistinct, stxddependencies, stxdmcv "
-      "FROM "
-      "pg_statistic_ext_data;";
-  ASSERT_TRUE(server_->psql(script));
+  ASSERT_TRUE(server_->psql(type_tables_script()));
   ServerCatalog catalog;
   server_->load_catalog(catalog);
-  size_t values = 0;
-  for (size_t i = 0; i < kCases.size(); ++i) values += compare(fmt::format("t{}", i), catalog);
-  values += compare("ext", catalog);
-  for (size_t i = 0; i < kCases.size(); ++i) {
-    if (kCases[i].type.substr(0, 8) == "interval") {
-      values += compare(fmt::format("t{}", i), catalog, {IntervalStyle::kPostgres});
-    }
+  std::vector<std::string> tables = {"ext"};
+  std::vector<std::string> with_intervals;
+  for (size_t i = 0; i < kTypeCases.size(); ++i) {
+    tables.push_back(fmt::format("t{}", i));
+    if (kTypeCases[i].type.substr(0, 8) == "interval") with_intervals.push_back(tables.back());
   }
+  size_t values = compare(tables, catalog);
+  values += compare(with_intervals, catalog, {IntervalStyle::kPostgres});
   EXPECT_GT(values, 3000U);
   EXPECT_GT(server_->external_values, 10U);
   EXPECT_GT(server_->compressed_values, 10U);
+}
+
+/// A file for COPY ... BINARY: values of any bits, which no text input would let through.
+class BinaryRows {
+ public:
+  explicit BinaryRows(uint16_t columns) : columns_(columns) {
+    bytes_ = std::string("PGCOPY\n\377\r\n\0", 11) + std::string(8, '\0');
+  }
+  void begin_row() { append_be16(columns_); }
+  void add(std::string_view big_endian) {
+    append_be32(bytes_, static_cast<uint32_t>(big_endian.size()));
+    bytes_ += big_endian;
+  }
+  void add64(uint64_t value) {
+    append_be32(bytes_, 8);
+    append_be64(bytes_, value);
+  }
+  void add32(uint32_t value) {
+    append_be32(bytes_, 4);
+    append_be32(bytes_, value);
+  }
+  std::string finish() {
+    append_be16(0xFFFF);
+    return bytes_;
+  }
+
+ private:
+  void append_be16(uint16_t value) {
+    bytes_ += static_cast<char>(value >> 8);
+    bytes_ += static_cast<char>(value & 0xFF);
+  }
+  uint16_t columns_;
+  std::string bytes_;
+};
+
+TEST_F(TextTest, RandomBitsPrintAsPostgresPrintsThem) {
+  constexpr int kRows = 40000;
+  uint64_t seed = std::random_device()();
+  SCOPED_TRACE(fmt::format("seed {}", seed));
+  std::mt19937_64 random(seed);
+  auto between = [&](int64_t low, int64_t high) {
+    return static_cast<uint64_t>(std::uniform_int_distribution<int64_t>(low, high)(random));
+  };
+  BinaryRows rows(12);
+  for (int i = 0; i < kRows; ++i) {
+    rows.begin_row();
+    rows.add64(random());
+    // Powers of two and their neighbours lie where the distance between numbers changes.
+    rows.add64((between(0, 2046) << 52) + between(-2, 2));
+    // Products of a short decimal: what people write.
+    double decimal = static_cast<double>(between(0, 99999999)) *
+                     std::pow(10.0, static_cast<double>(static_cast<int64_t>(between(-25, 25))));
+    rows.add64(load<uint64_t>(&decimal));
+    rows.add32(static_cast<uint32_t>(random()));
+    rows.add32(static_cast<uint32_t>((between(0, 254) << 23) + between(-2, 2)));
+    rows.add64(between(-211813488000000000, 9223371331199999999));  // timestamp: all of its range
+    rows.add64(between(-211813488000000000, 9223371331199999999));
+    rows.add32(static_cast<uint32_t>(between(-2451545, 2145031948)));  // date
+    rows.add64(between(0, 86400000000));                               // time
+    std::string interval;
+    append_be64(interval, random() >> (random() % 64));
+    append_be32(interval, static_cast<uint32_t>(random() >> (random() % 64)));
+    append_be32(interval, static_cast<uint32_t>(random() >> (random() % 64)));
+    rows.add(interval);
+    std::string timetz;
+    append_be64(timetz, between(0, 86400000000));
+    append_be32(timetz, static_cast<uint32_t>(between(-57599, 57599)));
+    rows.add(timetz);
+    rows.add64(random() >> (random() % 64));
+  }
+  server_->write_file("rows.bin", rows.finish());
+  ASSERT_TRUE(server_->psql(fmt::format(
+      "CREATE TABLE bits (f8 float8, p8 float8, d8 float8, f4 float4, p4 float4, ts timestamp, tz "
+      "timestamptz, d date, t time, i interval, tt timetz, m money);\n"
+      "COPY bits FROM '{}/rows.bin' WITH (FORMAT binary);",
+      server_->directory())));
+  ServerCatalog catalog;
+  server_->load_catalog(catalog);
+  EXPECT_EQ(compare({"bits"}, catalog), size_t{kRows} * 12);
+}
+
+TEST_F(TextTest, RandomStructuresPrintAsPostgresPrintsThem) {
+  uint32_t seed = std::random_device()() % 1000000;
+  SCOPED_TRACE(fmt::format("seed {}", seed));
+  ASSERT_TRUE(server_->psql(fmt::format("SELECT setseed({} / 1000000.0);", seed) + R"SQL(
+CREATE TYPE item AS (a int, b text, c numeric);
+CREATE FUNCTION any_of(n int) RETURNS int LANGUAGE sql AS 'SELECT floor(random() * n)::int';
+CREATE FUNCTION any_text() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE s text := ''; BEGIN
+  FOR i IN 1 .. any_of(8) LOOP
+    s := s || (ARRAY['a', 'B', ' ', '"', '\', ',', '{', '}', '(', ')', '[', ']', E'\n', E'\t', 'null',
+                     'é', '漢', '''', '1', E'\x01', ';', ':'])[1 + any_of(22)];
+  END LOOP; RETURN s; END $$;
+CREATE FUNCTION any_numeric() RETURNS numeric LANGUAGE plpgsql AS $$
+DECLARE s text := ''; BEGIN
+  FOR i IN 0 .. any_of(1 + any_of(60)) LOOP
+    s := s || CASE any_of(4) WHEN 0 THEN '0000' WHEN 1 THEN any_of(10)::text ELSE any_of(10000)::text END;
+  END LOOP;
+  RETURN (CASE any_of(2) WHEN 0 THEN '-' ELSE '' END || s || '.' ||
+          repeat('0', any_of(9)) || any_of(10000) || 'e' || (any_of(60) - 30))::numeric; END $$;
+CREATE FUNCTION any_json(depth int) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE j jsonb; k int := any_of(CASE WHEN depth > 0 THEN 7 ELSE 5 END); BEGIN
+  IF k = 0 THEN RETURN 'null';
+  ELSIF k = 1 THEN RETURN to_jsonb(any_text());
+  ELSIF k = 2 THEN RETURN to_jsonb(any_numeric());
+  ELSIF k = 3 THEN RETURN to_jsonb(random() < 0.5);
+  ELSIF k = 4 THEN RETURN to_jsonb(any_of(100));
+  ELSIF k = 5 THEN j := '[]';
+    FOR i IN 1 .. any_of(CASE WHEN any_of(10) = 0 THEN 80 ELSE 5 END) LOOP
+      j := j || jsonb_build_array(any_json(depth - 1)); END LOOP;
+  ELSE j := '{}';
+    FOR i IN 1 .. any_of(CASE WHEN any_of(10) = 0 THEN 80 ELSE 5 END) LOOP
+      j := j || jsonb_build_object(any_text(), any_json(depth - 1)); END LOOP;
+  END IF; RETURN j; END $$;
+CREATE FUNCTION or_null(anyelement) RETURNS anyelement LANGUAGE sql AS
+  'SELECT CASE any_of(4) WHEN 0 THEN NULL ELSE $1 END';
+CREATE TABLE structures (n numeric, n2 numeric(30,5), j jsonb, ia int[], ta text[], na numeric[], it item,
+                         ita item[], r numrange, mr nummultirange, ja jsonb[], big text[]);
+INSERT INTO structures SELECT
+  or_null(any_numeric()), or_null((any_of(1000000) * random())::numeric), or_null(any_json(4)),
+  (SELECT array_agg(or_null(any_of(1000000) - 500000)) FROM generate_series(i, i + any_of(20))),
+  (SELECT array_agg(or_null(any_text())) FROM generate_series(i, i + any_of(6))),
+  (SELECT array_agg(or_null(any_numeric())) FROM generate_series(i, i + any_of(5))),
+  or_null(ROW(or_null(any_of(10)), or_null(any_text()), or_null(any_numeric()))::item),
+  (SELECT array_agg(or_null(ROW(or_null(any_of(10)), or_null(any_text()), NULL)::item))
+     FROM generate_series(i, i + any_of(4))),
+  numrange(least(any_of(1000) / 7.0, 50), or_null(50 + any_of(1000) / 3.0), '[]'),
+  (SELECT range_agg(numrange(or_null(x * 10.0 + any_of(5)), or_null(x * 10.0 + 5 + any_of(5))))
+     FROM generate_series(1, 1 + any_of(9)) x),
+  (SELECT array_agg(or_null(any_json(1))) FROM generate_series(i, i + any_of(4))),
+  CASE any_of(20) WHEN 0 THEN
+    (SELECT array_agg(any_text() || md5(random()::text)) FROM generate_series(1, 500)) END
+  FROM generate_series(1, 2000) i;
+)SQL"));
+  ServerCatalog catalog;
+  server_->load_catalog(catalog);
+  EXPECT_EQ(compare({"structures"}, catalog), 2000U * 12);
 }
 
 }  // namespace

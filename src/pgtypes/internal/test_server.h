@@ -34,9 +34,10 @@ inline std::vector<std::string> split(std::string_view text, char separator) {
 }
 
 inline std::string from_hex(std::string_view hex) {
+  auto digit = [](char c) { return c <= '9' ? c - '0' : c - 'a' + 10; };
   std::string bytes;
   for (size_t i = 0; i + 1 < hex.size(); i += 2) {
-    bytes += static_cast<char>(std::stoi(std::string(hex.substr(i, 2)), nullptr, 16));
+    bytes += static_cast<char>(digit(hex[i]) << 4 | digit(hex[i + 1]));
   }
   return bytes;
 }
@@ -86,6 +87,13 @@ class TestServer {
                .has_value();
   }
 
+  std::string directory() const { return cluster_.root(); }
+  std::string all_wal() const { return cluster_.all_wal(1); }
+  /// A file in directory() that the server can read.
+  void write_file(const std::string& name, const std::string& content) const {
+    std::ofstream(directory() + "/" + name, std::ios::binary) << content;
+  }
+
   /// Output of a script, columns separated by 0x1F, or nothing after an error (which is printed).
   std::optional<std::string> psql(const std::string& script,
                                   const std::string& database = "judge") {
@@ -105,14 +113,26 @@ class TestServer {
     return text;
   }
 
-  std::vector<std::vector<std::string>> rows(const std::string& query) {
-    std::vector<std::vector<std::string>> rows;
-    std::optional<std::string> text = psql(query);
-    EXPECT_TRUE(text) << query;
+  using Rows = std::vector<std::vector<std::string>>;
+
+  Rows rows(const std::string& query) { return rows_of({query})[0]; }
+
+  /// Answers of several queries, from one session.
+  std::vector<Rows> rows_of(const std::vector<std::string>& queries) {
+    std::string script;
+    for (const std::string& query : queries) script += query + "\n\\echo \x1e\n";
+    std::optional<std::string> text = psql(script);
+    EXPECT_TRUE(text);
+    std::vector<Rows> answers(1);
     for (const std::string& line : split(text.value_or(""), '\n')) {
-      if (!line.empty()) rows.push_back(split(line, '\x1f'));
+      if (line == "\x1e") {
+        answers.emplace_back();
+      } else if (!line.empty()) {
+        answers.back().push_back(split(line, '\x1f'));
+      }
     }
-    return rows;
+    answers.resize(queries.size());
+    return answers;
   }
 
   /// What the server's catalogs say now; writes all tables to their files.
