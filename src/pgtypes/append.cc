@@ -19,7 +19,7 @@ using columns::Kind;
 constexpr int32_t kDaysTo2000 = 10957;  ///< from 1970-01-01
 constexpr int64_t kMicrosTo2000 = int64_t{kDaysTo2000} * 86400 * 1000000;
 
-/// What one value became. kCorrupt and kFailed leave the reason in the Appender.
+/// What one value became; kFailed leaves the reason in the Appender.
 enum class Outcome : uint8_t { kStored, kDiverted, kFailed };
 
 /// The number times 10^scale; false if that is no integer below 10^precision.
@@ -70,6 +70,13 @@ class Appender {
   }
   Outcome wrong_size(const TypeTree& type, std::string_view datum) {
     return fail(corrupt_value(type.name, fmt::format("{} bytes", datum.size())));
+  }
+  Outcome append_bytes(std::string_view bytes, Column& column) {
+    if (bytes.size() > UINT32_MAX - column.heap().size()) [[unlikely]] {
+      return fail({Code::kNoSpace, "a column holds 4 GiB of text at most: begin another batch"});
+    }
+    column.append_bytes(bytes);
+    return Outcome::kStored;
   }
   template <typename Stored, typename Taken>
   Outcome copy(const TypeTree& type, std::string_view datum, Column& column) {
@@ -143,17 +150,14 @@ Outcome Appender::append(const TypeTree& type, std::string_view datum, Column& c
       return append_timestamp(type, datum, column);
     case Format::kName:
       if (datum.size() != 64) return wrong_size(type, datum);
-      column.append_bytes(datum.substr(0, datum.find('\0')));
-      return Outcome::kStored;
+      return append_bytes(datum.substr(0, datum.find('\0')), column);
     case Format::kChar:
       if (datum.size() != 1) return wrong_size(type, datum);
-      if (static_cast<uint8_t>(datum[0]) < 0x80) {
-        column.append_bytes(datum[0] == 0 ? std::string_view() : datum);
-      } else {
-        // Alone it is no character of UTF-8.
-        column.append_bytes(fmt::format("\\{:03o}", static_cast<uint8_t>(datum[0])));
+      // From 0x80 on the byte alone is no character of UTF-8.
+      if (static_cast<uint8_t>(datum[0]) >= 0x80) {
+        return append_bytes(fmt::format("\\{:03o}", static_cast<uint8_t>(datum[0])), column);
       }
-      return Outcome::kStored;
+      return append_bytes(datum.substr(0, datum[0] == 0 ? 0 : 1), column);
     case Format::kText:
     case Format::kBpchar:
     case Format::kBytea:
@@ -185,8 +189,7 @@ Outcome Appender::append_printed(const TypeTree& type, std::string_view datum, C
   std::string text;
   Status printed = append_text(type, datum, {}, text);
   if (!printed.ok()) return fail(std::move(printed));
-  column.append_bytes(text);
-  return Outcome::kStored;
+  return append_bytes(text, column);
 }
 
 Outcome Appender::append_numeric(std::string_view payload, Column& column) {
@@ -218,8 +221,7 @@ Outcome Appender::append_varlena(const TypeTree& type, std::string_view datum, C
   switch (type.format) {
     case Format::kBpchar: {
       size_t end = payload.find_last_not_of(' ');
-      column.append_bytes(payload.substr(0, end == std::string_view::npos ? 0 : end + 1));
-      return Outcome::kStored;
+      return append_bytes(payload.substr(0, end == std::string_view::npos ? 0 : end + 1), column);
     }
     case Format::kNumeric:
       if (column.type().kind == Kind::kDecimal) return append_numeric(payload, column);
@@ -232,8 +234,7 @@ Outcome Appender::append_varlena(const TypeTree& type, std::string_view datum, C
     case Format::kVector:
       return append_vector(payload, column);
     default:
-      column.append_bytes(payload);
-      return Outcome::kStored;
+      return append_bytes(payload, column);
   }
 }
 

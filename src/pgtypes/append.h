@@ -15,7 +15,7 @@ enum class Appended : uint8_t {
   kStored,
   /// NULL was appended, because the value has no place in the column's type: NaN or infinity in a
   /// decimal, an infinite date, an array with several dimensions, ... Its text (append_text()) goes
-  /// aside.
+  /// aside. The list is in docs/guide/types.md.
   kDiverted,
 };
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "pgtypes/array.h"
 #include "pgtypes/internal/print.h"
 #include "pgtypes/internal/test_server.h"
 
@@ -321,6 +322,27 @@ CREATE TABLE refused (c cube, ca cube[]);
     EXPECT_EQ(refused.code(), Code::kInvalid);
     EXPECT_EQ(refused.message(), "type cube of an extension has no mapping");
   }
+}
+
+TEST(ArrayTest, ElementsAreDatums) {
+  std::string payload;
+  for (int32_t word : {1, 24, 23, 3, 1}) append(payload, word);  // one dimension, bitmap, int4
+  append<uint8_t>(payload, 0b101);
+  payload.append(3, '\0');
+  append<int32_t>(payload, 7);
+  append<int32_t>(payload, -8);
+  // The header in front makes the data begin at 28; it must at 32.
+  EXPECT_EQ(array_elements(payload, 4, 'i').status().code(), Code::kCorrupt);
+  store<int32_t>(payload.data() + 4, 32);
+  payload.insert(24, 4, '\0');
+  auto elements = array_elements(payload, 4, 'i');
+  ASSERT_TRUE(elements.ok()) << elements.status().to_string();
+  ASSERT_EQ(elements->size(), 3U);
+  EXPECT_EQ(load<int32_t>(elements->at(0)->data()), 7);
+  EXPECT_FALSE(elements->at(1));
+  EXPECT_EQ(load<int32_t>(elements->at(2)->data()), -8);
+  payload.pop_back();
+  EXPECT_EQ(array_elements(payload, 4, 'i').status().code(), Code::kCorrupt);
 }
 
 TEST(AppendTest, LoneByteOfCharIsNoText) {

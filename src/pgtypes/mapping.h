@@ -9,7 +9,7 @@
 
 namespace tide::pgtypes {
 
-/// The lake's type for a PostgreSQL type. kInvalid with the
+/// The lake's type for a PostgreSQL type; the whole table is docs/guide/types.md. kInvalid with the
 /// reason for a base type of an extension that has no mapping: the relation cannot be mirrored.
 Result<columns::Type> map_type(const TypeTree& type);
 Result<columns::Type> map_type(const TypeCatalog& catalog, uint32_t type, int32_t typmod);

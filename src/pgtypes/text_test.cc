@@ -200,6 +200,10 @@ TEST_F(TextTest, RandomBitsPrintAsPostgresPrintsThem) {
   ServerCatalog catalog;
   server_->load_catalog(catalog);
   EXPECT_EQ(compare({"bits"}, catalog), size_t{kRows} * 12);
+  // The text of an interval says all of it.
+  EXPECT_EQ(server_->rows("SELECT i FROM bits WHERE interval_send(i) <> "
+                          "interval_send(i::text::interval) LIMIT 5;"),
+            TestServer::Rows());
 }
 
 TEST_F(TextTest, RandomStructuresPrintAsPostgresPrintsThem) {
