@@ -20,6 +20,7 @@ struct Role {
 
 inline constexpr std::string_view kStorageRole = "storage";
 inline constexpr std::string_view kControlRole = "control";
+inline constexpr std::string_view kMirrorRole = "mirror";
 
 /// In the order in which they are started. They end in this order: control, which suspends the
 /// computes; then, last started first, those that are not essential; then storage, once it has made
@@ -27,6 +28,7 @@ inline constexpr std::string_view kControlRole = "control";
 inline constexpr std::array kRoles = {
     Role{.name = kStorageRole},
     Role{.name = kControlRole, .stop_patience = std::chrono::milliseconds(120'000)},
+    Role{.name = kMirrorRole, .essential = false},
 };
 
 /// Null if there is no such role.

@@ -77,6 +77,9 @@ std::string storage_socket(const std::string& data_directory) {
 std::string page_socket(const std::string& data_directory) {
   return runtime_directory(data_directory) + "/pages.sock";
 }
+std::string lake_socket(const std::string& data_directory) {
+  return runtime_directory(data_directory) + "/lake.sock";
+}
 std::string postgres_socket_directory(const std::string& data_directory) {
   return runtime_directory(data_directory) + "/pg";
 }

@@ -22,6 +22,8 @@ Status prepare_runtime_directory(const std::string& data_directory);
 std::string control_socket(const std::string& data_directory);
 std::string storage_socket(const std::string& data_directory);
 std::string page_socket(const std::string& data_directory);
+/// Of the mirror: snapshots of the lake and its figures.
+std::string lake_socket(const std::string& data_directory);
 /// PostgreSQL's unix_socket_directories of every compute; their ports tell them apart.
 std::string postgres_socket_directory(const std::string& data_directory);
 

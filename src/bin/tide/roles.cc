@@ -17,6 +17,7 @@
 #include "control/supervisor.h"
 #include "env/file.h"
 #include "env/privileges.h"
+#include "mirror/mirror.h"
 #include "obs/log.h"
 #include "storage/storage.h"
 
@@ -71,6 +72,13 @@ Status run_control_role(const RoleOptions& options) {
                                .shutdown_only = options.shutdown});
 }
 
+Status run_mirror_role(const RoleOptions& options) {
+  control::Settings settings = TIDE_TRY(control::Settings::load(options.data));
+  return mirror::run_mirror({.data_directory = options.data,
+                             .object_store = settings.object_store,
+                             .version = control::kVersion});
+}
+
 }  // namespace
 
 int run_role(const std::string& role, const RoleOptions& options) {
@@ -86,7 +94,8 @@ int run_role(const std::string& role, const RoleOptions& options) {
   };
   constexpr Main kMains[] = {{kSupervise, supervise},
                              {control::kStorageRole, run_storage_role},
-                             {control::kControlRole, run_control_role}};
+                             {control::kControlRole, run_control_role},
+                             {control::kMirrorRole, run_mirror_role}};
   Status outcome(Code::kBug, "there is no such role");
   for (const Main& main : kMains) {
     if (main.role == role) outcome = main.run(options);
