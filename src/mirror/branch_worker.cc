@@ -102,6 +102,8 @@ Status BranchWorker::start(std::unique_ptr<TimelineMirror>& mirror, Lsn& from) {
   for (const CutLog::Commit& commit : cut_log_->unpublished()) {
     TIDE_TRY(writer_->publish(commit.key, commit.bytes));
   }
+  auto excluded = TIDE_TRY(read_exclusions());
+  mirror->exclude(excluded);
   if (const std::optional<CutState>& state = cut_log_->state()) {
     TIDE_TRY(restore(*state, *mirror));
     TIDE_TRY(mirror->resume(state->lsn, state->restart_lsn));
@@ -138,6 +140,7 @@ Status BranchWorker::follow() {
     last_error_.clear();
     last_cut_ = Clock::now();
     ending_cuts_ = false;
+    cutting_ = false;
   }
   std::thread cutter([this] { cut_loop(); });
   Status outcome;
@@ -266,6 +269,7 @@ Result<bool> BranchWorker::make_cut(bool force) {
     std::lock_guard lock(mutex_);
     if (mirror_ == nullptr || !wants_cut(force)) return false;
     cut = begin_cut();
+    cutting_ = true;
     cut_transactions_ = mirror_->transactions();
   }
   Status done;
@@ -281,6 +285,7 @@ Result<bool> BranchWorker::make_cut(bool force) {
     for (const TableCut& table : cut.tables) {
       if (LakeTable* found = mirror_->find_table(table.database, table.oid)) found->abandon_cut(table);
     }
+    cutting_ = false;
     return done;
   }
   // From here on the cut may be durable: it must not be made again with other content.
@@ -316,6 +321,7 @@ Result<bool> BranchWorker::make_cut(bool force) {
       if (table.dropped) mirror_->forget_dropped(table.database, table.oid);
     }
     mirror_->forget_unpublished_drops();
+    cutting_ = false;
     cuts_ = cut.number;
     cut_lsn_ = cut.lsn;
     cut_timestamp_ms_ = cut.timestamp_ms;
@@ -389,6 +395,50 @@ Result<std::shared_ptr<const DatabaseSnapshot>> BranchWorker::snapshot(const Wan
   return take_snapshot(*database);
 }
 
+std::string BranchWorker::exclusions_key() const {
+  return fmt::format("lake/_mirror/t{}/excluded.json", options_.timeline.value);
+}
+
+Result<std::map<std::string, std::set<std::string>>> BranchWorker::read_exclusions() {
+  std::map<std::string, std::set<std::string>> excluded;
+  auto bytes = store_.get(exclusions_key());
+  if (bytes.status().code() == Code::kNotFound) return excluded;
+  json parsed = json::parse(TIDE_TRY(std::move(bytes)), nullptr, false);
+  if (!parsed.is_object()) return Status(Code::kCorrupt, exclusions_key() + " is damaged");
+  for (const auto& [database, tables] : parsed.items()) {
+    if (!tables.is_array()) return Status(Code::kCorrupt, exclusions_key() + " is damaged");
+    for (const json& table : tables) {
+      if (table.is_string()) excluded[database].insert(table.get<std::string>());
+    }
+  }
+  return excluded;
+}
+
+Status BranchWorker::include(const std::string& database, const std::string& table, bool in) {
+  ++waiting_;
+  std::lock_guard lock(mutex_);
+  --waiting_;
+  if (mirror_ == nullptr) return {Code::kRetry, "the mirror is starting"};
+  DatabaseMirror* found = mirror_->database(database);
+  if (found == nullptr) return {Code::kNotFound, fmt::format("no database {}", database)};
+  if (!in && !found->has_relation(table)) {
+    return Status(Code::kNotFound, fmt::format("database {} has no table {}", database, table))
+        .with_hint("Name it with its schema: tide lake status lists all.");
+  }
+  auto excluded = TIDE_TRY(read_exclusions());
+  bool changed = in ? excluded[database].erase(table) > 0 : excluded[database].insert(table).second;
+  if (!changed) return {};
+  json out = json::object();
+  for (const auto& [name, tables] : excluded) {
+    if (!tables.empty()) out[name] = tables;
+  }
+  TIDE_TRY(store_.put(exclusions_key(), as_bytes(out.dump())));
+  mirror_->exclude(excluded);
+  Status done = found->follow_exclusions(mirror_->applied());
+  if (!done.ok()) return std::move(done).with_context(fmt::format("take in {}", table));
+  return {};
+}
+
 Result<std::string> BranchWorker::local_path(const std::string& directory, const std::string& name) const {
   std::string path = options_.local_root + "/" + directory + "/" + name;
   if (env::exists(path)) return path;
@@ -419,7 +469,7 @@ std::string BranchWorker::status() {
   for (const auto& [oid, database] : mirror_->databases()) {
     for (const auto& [table_oid, table] : database->tables()) is_dirty = is_dirty || table->is_dirty();
   }
-  bool published = caught_up && !is_dirty;
+  bool published = caught_up && !is_dirty && !cutting_;
   int64_t behind_ms = now_ms() - mirror_->commit_time_us() / 1000;
   out["state"] = "following";
   out["flushed_lsn"] = flushed.to_string();
@@ -433,7 +483,7 @@ std::string BranchWorker::status() {
   json tables = json::array();
   for (const auto& [oid, database] : mirror_->databases()) {
     for (const auto& [table_oid, table] : database->tables()) {
-      bool dirty = table->is_dirty();
+      bool dirty = table->is_dirty() || cutting_;
       uint64_t files = 0;
       uint64_t index_bytes = 0;
       uint64_t file_bytes = 0;

@@ -65,6 +65,9 @@ class BranchWorker {
   /// kRetry if the mirror is not as far within `patience`, kNotFound for an unknown database.
   Result<std::shared_ptr<const DatabaseSnapshot>> snapshot(const Wanted& wanted);
 
+  /// Keeps a table ("schema.table") out of the lake, or takes it in again with the rows it has.
+  Status include(const std::string& database, const std::string& table, bool in);
+
   Result<std::string> local_path(const std::string& directory, const std::string& name) const;
   /// JSON: figures of the branch and of each table.
   std::string status();
@@ -74,6 +77,9 @@ class BranchWorker {
   Status follow();
   Status start(std::unique_ptr<TimelineMirror>& mirror, Lsn& from);
   Status restore(const CutState& state, TimelineMirror& mirror);
+  /// What is excluded lies in the object store beside the cuts: database -> "schema.table".
+  std::string exclusions_key() const;
+  Result<std::map<std::string, std::set<std::string>>> read_exclusions();
   void cut_loop();
   /// One cut, from begin to end; false if there was nothing to do.
   Result<bool> make_cut(bool force);
@@ -111,6 +117,7 @@ class BranchWorker {
   int64_t cut_timestamp_ms_ = 0;
   int64_t cut_commit_time_us_ = 0;
   uint64_t cut_transactions_ = 0;
+  bool cutting_ = false;  ///< a cut has begun and not ended
   std::chrono::steady_clock::time_point last_cut_;
   std::chrono::milliseconds last_cut_took_{0};
   bool ending_cuts_ = false;

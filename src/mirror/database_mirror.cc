@@ -159,8 +159,40 @@ std::string DatabaseMirror::reason_against(const Relation& relation) const {
       break;
   }
   if (relation.kind == 'f') return "foreign table: its rows are elsewhere";
-  std::string name = fmt::format("{}.{}", catalog_.schema_name(relation.schema), relation.name);
-  if (excluded_.contains(name)) return "excluded";
+  if (excluded_.contains(qualified_name(relation))) return "excluded";
+  return {};
+}
+
+std::string DatabaseMirror::qualified_name(const Relation& relation) const {
+  return fmt::format("{}.{}", catalog_.schema_name(relation.schema), relation.name);
+}
+
+bool DatabaseMirror::has_relation(std::string_view name) const {
+  bool found = false;
+  catalog_.relations().for_each([&](uint32_t oid, const Relation& relation) {
+    found = found || (oid >= kFirstNormalOid && qualified_name(relation) == name);
+  });
+  return found;
+}
+
+Status DatabaseMirror::follow_exclusions(Lsn at) {
+  std::vector<uint32_t> relations;
+  catalog_.relations().for_each([&](uint32_t oid, const Relation& relation) {
+    bool is_table = relation.kind == 'p' || holds_rows(relation.kind);
+    if (oid >= kFirstNormalOid && is_table) relations.push_back(oid);
+  });
+  // Tables before their partitions.
+  std::sort(relations.begin(), relations.end(), [&](uint32_t a, uint32_t b) {
+    return std::pair(table_for(a) != a, a) < std::pair(table_for(b) != b, b);
+  });
+  CommitScope scope{at, {}, {}};
+  for (uint32_t oid : relations) {
+    bool is_in = tables_.contains(oid) || table_of_heap(oid) != nullptr;
+    if (is_in != (table_for(oid) != 0)) TIDE_TRY(reconcile_relation(oid, scope));
+  }
+  loaded_at_.clear();
+  ++catalog_version_;
+  touched_ = true;
   return {};
 }
 
@@ -412,7 +444,7 @@ void DatabaseMirror::restore_table(std::unique_ptr<LakeTable> table, std::map<ui
   tables_[table->oid()] = std::move(table);
 }
 
-Status DatabaseMirror::adopt_tables() {
+Status DatabaseMirror::adopt_tables(Lsn at) {
   catalog_.take_changes();
   std::vector<uint32_t> relations;
   catalog_.relations().for_each([&](uint32_t oid, const Relation& relation) {
@@ -442,8 +474,7 @@ Status DatabaseMirror::adopt_tables() {
       TIDE_TRY(table->make_reader(heap, relation, catalog_));
     }
   }
-  ++catalog_version_;
-  return {};
+  return follow_exclusions(at);  // they may have changed since the cut
 }
 
 Status DatabaseMirror::load_heap(LakeTable& table, uint32_t relation, LakeTable::Heap& heap, Lsn at,

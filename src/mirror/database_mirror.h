@@ -58,7 +58,7 @@ class DatabaseMirror {
   Status load_tables(Lsn at, TransactionBuffer* open);
   /// At a restart: a table as its last cut recorded it; adopt_tables() follows once all are in.
   void restore_table(std::unique_ptr<LakeTable> table, std::map<uint32_t, RelFork> heaps);
-  Status adopt_tables();
+  Status adopt_tables(Lsn at);
 
   FileUse use_of(const RelFork& file) const;
   CatalogHeap& catalog_heap(CatalogTable table) { return heaps_.at(table); }
@@ -88,7 +88,10 @@ class DatabaseMirror {
   /// Raised with every change of what tables and columns there are.
   uint64_t catalog_version() const { return catalog_version_; }
 
+  /// Names ("schema.table") of tables that stay out; follow_exclusions() makes it so.
   void exclude(std::set<std::string> names) { excluded_ = std::move(names); }
+  Status follow_exclusions(Lsn at);
+  bool has_relation(std::string_view qualified_name) const;
 
  private:
   RelFork file_of(const Relation& relation) const;
@@ -104,6 +107,7 @@ class DatabaseMirror {
                    TransactionBuffer* open);
   void route(uint32_t relation, const RelFork& file, FileUse use);
   void unroute(uint32_t relation);
+  std::string qualified_name(const Relation& relation) const;
   void drop_table(uint32_t oid);
   void drop_heap(uint32_t relation);
   Result<std::string> fetch_toasted(const pgtypes::ToastPointer& pointer, Lsn at);

@@ -113,8 +113,11 @@ Status run_mirror(const MirrorOptions& options) {
   LakeService::Branches interface;
   interface.find = [&](TimelineId timeline) { return branches.find(timeline); };
   interface.all = [&] { return branches.all(); };
-  interface.include = [&](TimelineId, const std::string&, const std::string&, bool) -> Status {
-    return {Code::kInvalid, "tables cannot be excluded yet"};
+  interface.include = [&](TimelineId timeline, const std::string& database, const std::string& table,
+                          bool in) -> Status {
+    std::shared_ptr<BranchWorker> worker = branches.find(timeline);
+    if (worker == nullptr) return {Code::kNotFound, fmt::format("no branch {}", timeline)};
+    return worker->include(database, table, in);
   };
   std::unique_ptr<LakeService> service =
       TIDE_TRY(LakeService::start(env::lake_socket(options.data_directory), std::move(interface)));

@@ -63,6 +63,7 @@ Status TimelineMirror::load_shared(Lsn at, TransactionBuffer* open) {
 
 Status TimelineMirror::load_database(const Database& database, Lsn at, TransactionBuffer* open) {
   auto mirror = std::make_unique<DatabaseMirror>(database, source_, next_segment_);
+  mirror->exclude(excluded_[database.name]);
   TIDE_TRY(mirror->load_catalogs(at, open));
   TIDE_TRY(mirror->load_tables(at, open));
   obs::info("database {}: {} tables at {}", database.name, mirror->tables().size(), at);
@@ -86,6 +87,11 @@ Status TimelineMirror::load(Lsn at) {
   return {};
 }
 
+void TimelineMirror::exclude(std::map<std::string, std::set<std::string>> tables) {
+  excluded_ = std::move(tables);
+  for (auto& [oid, database] : databases_) database->exclude(excluded_[database->database().name]);
+}
+
 DatabaseMirror& TimelineMirror::restore_database(uint32_t oid) {
   std::unique_ptr<DatabaseMirror>& database = databases_[oid];
   if (database == nullptr) {
@@ -106,8 +112,9 @@ Status TimelineMirror::resume(Lsn at, Lsn from) {
   for (const Database& row : wanted) {
     DatabaseMirror& database = restore_database(row.oid);
     database.set_database(row);
+    database.exclude(excluded_[row.name]);
     TIDE_TRY(database.load_catalogs(at, nullptr));
-    TIDE_TRY(database.adopt_tables());
+    TIDE_TRY(database.adopt_tables(at));
   }
   for (const auto& [oid, database] : databases_) {
     if (shared_.databases().find(oid) == nullptr) {

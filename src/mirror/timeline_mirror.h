@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -35,6 +36,8 @@ class TimelineMirror {
   /// At a restart, after restore_table() of all tables as of `at`: the WAL is then followed from
   /// `from` on, and what committed up to `at` is not applied again.
   Status resume(Lsn at, Lsn from);
+  /// Tables that are to stay out of the lake, "schema.table" by database name.
+  void exclude(std::map<std::string, std::set<std::string>> tables);
   /// A database of the state that is restored.
   DatabaseMirror& restore_database(uint32_t oid);
 
@@ -91,6 +94,8 @@ class TimelineMirror {
   std::unordered_map<RelFork, CatalogTable> shared_files_;
   std::map<uint32_t, std::unique_ptr<DatabaseMirror>> databases_;
   std::vector<std::unique_ptr<LakeTable>> dropped_;
+
+  std::map<std::string, std::set<std::string>> excluded_;
 
   Lsn applied_;
   Lsn skip_until_;  ///< commits up to here are in the restored tables
