@@ -23,7 +23,8 @@ constexpr milliseconds kLongestCutInterval{5000};
 constexpr uint64_t kFreshBytes = uint64_t{256} << 20;
 
 int64_t now_ms() {
-  return std::chrono::duration_cast<milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+  return std::chrono::duration_cast<milliseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
 
@@ -80,15 +81,16 @@ Status BranchWorker::restore(const CutState& state, TimelineMirror& mirror) {
       for (const auto& [name, file] : heap.files) {
         std::vector<int64_t> ids =
             TIDE_TRY(writer_->read_tuple_ids(saved.publication.directory, file));
-        columns::RowSet deleted = TIDE_TRY(writer_->read_deleted(saved.publication.directory, file));
+        columns::RowSet deleted =
+            TIDE_TRY(writer_->read_deleted(saved.publication.directory, file));
         into.load_file(file, ids, std::move(deleted));
       }
       rows += into.live_rows();
     }
     mirror.restore_database(saved.database).restore_table(std::move(table), std::move(heaps));
   }
-  obs::info("{}: {} tables with {} rows as of cut {} at {}", options_.branch, state.tables.size(), rows,
-            state.number, state.lsn);
+  obs::info("{}: {} tables with {} rows as of cut {} at {}", options_.branch, state.tables.size(),
+            rows, state.number, state.lsn);
   return {};
 }
 
@@ -96,9 +98,10 @@ Status BranchWorker::start(std::unique_ptr<TimelineMirror>& mirror, Lsn& from) {
   auto identity = TIDE_TRY(asking_->describe());
   writer_ = TIDE_TRY(LakeWriter::create(
       store_, options_.local_root, engine_,
-      {fmt::format("tidewater-{}-t{}", identity.system_id, options_.timeline.value), options_.version}));
-  cut_log_ = TIDE_TRY(
-      CutLog::open(store_, fmt::format("lake/_mirror/t{}", options_.timeline.value)));
+      {fmt::format("tidewater-{}-t{}", identity.system_id, options_.timeline.value),
+       options_.version}));
+  cut_log_ =
+      TIDE_TRY(CutLog::open(store_, fmt::format("lake/_mirror/t{}", options_.timeline.value)));
   for (const CutLog::Commit& commit : cut_log_->unpublished()) {
     TIDE_TRY(writer_->publish(commit.key, commit.bytes));
   }
@@ -223,7 +226,8 @@ bool BranchWorker::wants_cut(bool force) {
   if (force) return true;
   auto since = Clock::now() - last_cut_;
   if (!dirty) return since >= kIdleCut;
-  milliseconds interval = std::min(std::max(options_.cut_interval, last_cut_took_ * 5), kLongestCutInterval);
+  milliseconds interval =
+      std::min(std::max(options_.cut_interval, last_cut_took_ * 5), kLongestCutInterval);
   return since >= interval || fresh >= kFreshBytes;
 }
 
@@ -254,8 +258,8 @@ Cut BranchWorker::begin_cut() {
 }
 
 std::string BranchWorker::claim_directory(const DatabaseMirror& database, const LakeTable& table) {
-  std::string plain = LakeWriter::directory_for(options_.branch, database.database().name, table.schema(),
-                                                table.name());
+  std::string plain = LakeWriter::directory_for(options_.branch, database.database().name,
+                                                table.schema(), table.name());
   // Names are used again, and files of a dropped table stay until nobody can ask for them.
   return writer_->is_free(plain) && !directories_.contains(plain)
              ? *directories_.insert(plain).first
@@ -283,7 +287,8 @@ Result<bool> BranchWorker::make_cut(bool force) {
   if (!done.ok()) {
     std::lock_guard lock(mutex_);
     for (const TableCut& table : cut.tables) {
-      if (LakeTable* found = mirror_->find_table(table.database, table.oid)) found->abandon_cut(table);
+      if (LakeTable* found = mirror_->find_table(table.database, table.oid))
+        found->abandon_cut(table);
     }
     cutting_ = false;
     return done;
@@ -293,7 +298,8 @@ Result<bool> BranchWorker::make_cut(bool force) {
     milliseconds pause(100);
     while (true) {
       Status tried = step();
-      if (tried.ok() || tried.code() == Code::kConflict || tried.code() == Code::kCorrupt) return tried;
+      if (tried.ok() || tried.code() == Code::kConflict || tried.code() == Code::kCorrupt)
+        return tried;
       {
         std::unique_lock lock(mutex_);
         last_error_ = tried.to_string();
@@ -330,7 +336,8 @@ Result<bool> BranchWorker::make_cut(bool force) {
     last_cut_took_ = std::chrono::duration_cast<milliseconds>(last_cut_ - begin);
   }
   auto confirmed = confirming_->confirm(cut.restart_lsn);
-  if (!confirmed.ok()) obs::debug("confirm {}: {}", cut.restart_lsn, confirmed.status().to_string());
+  if (!confirmed.ok())
+    obs::debug("confirm {}: {}", cut.restart_lsn, confirmed.status().to_string());
   return true;
 }
 
@@ -389,8 +396,8 @@ Result<std::shared_ptr<const DatabaseSnapshot>> BranchWorker::snapshot(const Wan
   }
   DatabaseMirror* database = mirror_->database(wanted.database);
   if (database == nullptr) {
-    return Status(Code::kNotFound,
-                  fmt::format("the lake has no database {} on branch {}", wanted.database, options_.branch));
+    return Status(Code::kNotFound, fmt::format("the lake has no database {} on branch {}",
+                                               wanted.database, options_.branch));
   }
   return take_snapshot(*database);
 }
@@ -439,7 +446,8 @@ Status BranchWorker::include(const std::string& database, const std::string& tab
   return {};
 }
 
-Result<std::string> BranchWorker::local_path(const std::string& directory, const std::string& name) const {
+Result<std::string> BranchWorker::local_path(const std::string& directory,
+                                             const std::string& name) const {
   std::string path = options_.local_root + "/" + directory + "/" + name;
   if (env::exists(path)) return path;
   TIDE_TRY(env::make_directories(options_.local_root + "/" + directory, 0700));
@@ -467,7 +475,8 @@ std::string BranchWorker::status() {
   Lsn applied = caught_up ? std::max(flushed, mirror_->applied()) : mirror_->applied();
   bool is_dirty = mirror_->has_dropped();
   for (const auto& [oid, database] : mirror_->databases()) {
-    for (const auto& [table_oid, table] : database->tables()) is_dirty = is_dirty || table->is_dirty();
+    for (const auto& [table_oid, table] : database->tables())
+      is_dirty = is_dirty || table->is_dirty();
   }
   bool published = caught_up && !is_dirty && !cutting_;
   int64_t behind_ms = now_ms() - mirror_->commit_time_us() / 1000;
@@ -492,21 +501,22 @@ std::string BranchWorker::status() {
         file_bytes += heap.rows.file_bytes();
         index_bytes += heap.rows.index_bytes();
       }
-      json row = {{"database", database->database().name},
-                  {"schema", table->schema()},
-                  {"table", table->name()},
-                  {"oid", table_oid},
-                  {"rows", table->live_rows()},
-                  {"files", files},
-                  {"file_bytes", file_bytes},
-                  {"fresh_rows", table->fresh_rows()},
-                  {"index_bytes", index_bytes},
-                  {"version", table->publication().version},
-                  {"location", table->publication().directory},
-                  {"lag_bytes", dirty || !caught_up ? flushed - std::min(flushed, cut_lsn_) : 0},
-                  {"lag_seconds", dirty || !caught_up ? std::max<int64_t>(behind_ms, 0) / 1000.0 : 0.0},
-                  {"lag_transactions",
-                   dirty || !caught_up ? mirror_->transactions() - cut_transactions_ : 0}};
+      json row = {
+          {"database", database->database().name},
+          {"schema", table->schema()},
+          {"table", table->name()},
+          {"oid", table_oid},
+          {"rows", table->live_rows()},
+          {"files", files},
+          {"file_bytes", file_bytes},
+          {"fresh_rows", table->fresh_rows()},
+          {"index_bytes", index_bytes},
+          {"version", table->publication().version},
+          {"location", table->publication().directory},
+          {"lag_bytes", dirty || !caught_up ? flushed - std::min(flushed, cut_lsn_) : 0},
+          {"lag_seconds", dirty || !caught_up ? std::max<int64_t>(behind_ms, 0) / 1000.0 : 0.0},
+          {"lag_transactions",
+           dirty || !caught_up ? mirror_->transactions() - cut_transactions_ : 0}};
       if (!table->last_error.empty()) row["last_error"] = table->last_error;
       if (!table->left_out().empty()) row["left_out"] = table->left_out();
       tables.push_back(std::move(row));

@@ -28,7 +28,8 @@ struct DatabaseSnapshot {
   Lsn lsn;
   int64_t commit_time_us = 0;
   uint64_t catalog_version = 0;
-  std::shared_ptr<const std::string> catalog;  ///< JSON (docs/formats/lake-service.md), as of catalog_version
+  std::shared_ptr<const std::string>
+      catalog;  ///< JSON (docs/formats/lake-service.md), as of catalog_version
   using Tables = std::map<uint32_t, std::shared_ptr<const TableSnapshot>>;
   std::shared_ptr<const Tables> tables;  ///< by oid
 };
@@ -39,11 +40,11 @@ class BranchWorker {
  public:
   struct Options {
     TimelineId timeline;
-    std::string branch;         ///< name, for the lake's directories
+    std::string branch;  ///< name, for the lake's directories
     std::string page_socket;
     std::string spill_directory;
     std::string local_root;
-    std::string version;        ///< of the program
+    std::string version;  ///< of the program
     std::chrono::milliseconds cut_interval{1000};
   };
   BranchWorker(Options options, objectstore::ObjectStore& store, duck::Engine& engine);
@@ -57,7 +58,7 @@ class BranchWorker {
 
   struct Wanted {
     std::string database;
-    bool strict = true;        ///< see every commit acknowledged before now
+    bool strict = true;  ///< see every commit acknowledged before now
     std::optional<Lsn> min_lsn;
     std::chrono::milliseconds bound{0};  ///< not strict: how old what is seen may be
     std::chrono::milliseconds patience{10'000};
@@ -100,8 +101,8 @@ class BranchWorker {
   std::atomic<int> waiting_{0};  ///< for mutex_, besides the threads of this worker
   std::condition_variable progressed_;
   std::unique_ptr<TimelineMirror> mirror_;  ///< null while (re)starting
-  Lsn caught_up_;  ///< every whole record below has been applied
-  Lsn flushed_;    ///< as of the newest answer
+  Lsn caught_up_;                           ///< every whole record below has been applied
+  Lsn flushed_;                             ///< as of the newest answer
   std::string last_error_;
   std::map<uint32_t, std::shared_ptr<const DatabaseSnapshot>> snapshots_;  ///< newest, by database
   std::unique_ptr<learner::Learner> asking_;  ///< for flushed(); under asking_mutex_

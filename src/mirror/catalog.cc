@@ -101,7 +101,8 @@ const VariablePart& attribute_tail() {
 }
 
 /// The one element of an attmissingval array (arrays: ArrayType in array.h), as a datum.
-std::optional<std::string> missing_value(std::string_view array, const pgtypes::Attribute& attribute) {
+std::optional<std::string> missing_value(std::string_view array,
+                                         const pgtypes::Attribute& attribute) {
   // The payload lacks the array's varlena header, so its offsets are 4 lower.
   constexpr size_t kHeader = 4;
   ByteReader in(as_bytes(array));
@@ -110,7 +111,10 @@ std::optional<std::string> missing_value(std::string_view array, const pgtypes::
   in.read<uint32_t>();  // element type
   if (in.failed() || dimensions != 1) return std::nullopt;
   size_t at = data_offset != 0 ? static_cast<size_t>(data_offset) - kHeader : 12 + 8;
-  size_t align = attribute.align == 'd' ? 8 : attribute.align == 'i' ? 4 : attribute.align == 's' ? 2 : 1;
+  size_t align = attribute.align == 'd'   ? 8
+                 : attribute.align == 'i' ? 4
+                 : attribute.align == 's' ? 2
+                                          : 1;
   at = (at + kHeader + align - 1) / align * align - kHeader;
   if (at > array.size()) return std::nullopt;
   std::string_view rest = array.substr(at);
@@ -129,7 +133,8 @@ uint64_t attribute_key(uint32_t relation, int16_t number) {
 
 /// As quote_identifier() writes it, keywords aside.
 std::string quoted(std::string_view name) {
-  bool plain = !name.empty() && (std::islower(static_cast<unsigned char>(name[0])) || name[0] == '_');
+  bool plain =
+      !name.empty() && (std::islower(static_cast<unsigned char>(name[0])) || name[0] == '_');
   for (char c : name) {
     plain = plain && (std::islower(static_cast<unsigned char>(c)) ||
                       std::isdigit(static_cast<unsigned char>(c)) || c == '_');

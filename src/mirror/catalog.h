@@ -31,10 +31,11 @@ enum class CatalogTable : uint8_t {
   kAuthMembers,  // shared
 };
 inline constexpr CatalogTable kDatabaseCatalogs[] = {
-    CatalogTable::kClass, CatalogTable::kAttribute, CatalogTable::kType,     CatalogTable::kNamespace,
-    CatalogTable::kEnum,  CatalogTable::kRange,     CatalogTable::kInherits, CatalogTable::kIndex};
-inline constexpr CatalogTable kSharedCatalogs[] = {
-    CatalogTable::kDatabase, CatalogTable::kAuthId, CatalogTable::kAuthMembers};
+    CatalogTable::kClass,     CatalogTable::kAttribute, CatalogTable::kType,
+    CatalogTable::kNamespace, CatalogTable::kEnum,      CatalogTable::kRange,
+    CatalogTable::kInherits,  CatalogTable::kIndex};
+inline constexpr CatalogTable kSharedCatalogs[] = {CatalogTable::kDatabase, CatalogTable::kAuthId,
+                                                   CatalogTable::kAuthMembers};
 
 /// The catalog's relation in pg_class, the same in every PostgreSQL 15.
 uint32_t catalog_oid(CatalogTable table);
@@ -70,13 +71,11 @@ struct Index {
 
 /// What changed in a catalog since it was last asked.
 struct CatalogChanges {
-  std::set<uint32_t> relations;       ///< rows in pg_class, pg_attribute, pg_inherits, pg_index
+  std::set<uint32_t> relations;        ///< rows in pg_class, pg_attribute, pg_inherits, pg_index
   std::set<uint32_t> relabeled_enums;  ///< types whose labels of old values read differently now
   bool databases = false;
   bool names = false;  ///< schemas or roles
-  bool any() const {
-    return !relations.empty() || !relabeled_enums.empty() || databases || names;
-  }
+  bool any() const { return !relations.empty() || !relabeled_enums.empty() || databases || names; }
 };
 
 /// One database's system catalogs at one LSN of the WAL, in memory; kept by the same row changes as
@@ -130,7 +129,8 @@ class Catalog : public pgtypes::TypeCatalog {
   KeyedRows<uint32_t, Relation> relations_;
   KeyedRows<uint64_t, AttributeRow> attribute_rows_;
   std::unordered_map<uint32_t, std::map<int16_t, uint64_t>> attribute_keys_;  // by relation
-  mutable std::unordered_map<uint32_t, std::vector<pgtypes::Attribute>> attributes_;  // made on demand
+  mutable std::unordered_map<uint32_t, std::vector<pgtypes::Attribute>>
+      attributes_;  // made on demand
   KeyedRows<uint32_t, pgtypes::TypeInfo> types_;
   KeyedRows<uint32_t, std::string> schemas_;
   KeyedRows<uint32_t, EnumLabel> enums_;

@@ -18,7 +18,8 @@ std::string role_name(const TimelineMirror& timeline, uint32_t oid) {
 /// An aclitem[] (acl.h): grantee, grantor, privilege bits. Without one, the owner alone has rights.
 json acl_json(const TimelineMirror& timeline, const Relation& relation) {
   constexpr size_t kItem = 12;
-  constexpr size_t kArrayHeader = 20;  // without the varlena header: ndim, offset, type, size, bound
+  constexpr size_t kArrayHeader =
+      20;  // without the varlena header: ndim, offset, type, size, bound
   constexpr std::string_view kLetters = "arwdDxt";
   json out = json::array();
   std::string_view items(relation.acl);
@@ -58,12 +59,13 @@ json base_json(const TimelineMirror& timeline, const Catalog& catalog, const Rel
 json columns_json(const LakeTable& table) {
   json out = json::array();
   for (const LakeColumn& column : table.columns()) {
-    out.push_back({{"name", column.name},
-                   {"physical", column.physical},
-                   {"type", columns::to_string(column.type)},
-                   {"type_json", json::parse(deltalog::write_type(deltalog::from_columns(column.type)))},
-                   {"pg_type", column.pg_type},
-                   {"nullable", column.nullable}});
+    out.push_back(
+        {{"name", column.name},
+         {"physical", column.physical},
+         {"type", columns::to_string(column.type)},
+         {"type_json", json::parse(deltalog::write_type(deltalog::from_columns(column.type)))},
+         {"pg_type", column.pg_type},
+         {"nullable", column.nullable}});
   }
   return out;
 }
@@ -100,7 +102,8 @@ std::string catalog_json(const TimelineMirror& timeline, const DatabaseMirror& d
   }
   json roles = json::array();
   timeline.shared().roles().for_each([&](uint32_t, const Role& role) {
-    roles.push_back({{"name", role.name}, {"superuser", role.superuser}, {"login", role.can_login}});
+    roles.push_back(
+        {{"name", role.name}, {"superuser", role.superuser}, {"login", role.can_login}});
   });
   return json{{"tables", tables}, {"roles", roles}}.dump(-1, ' ', false,
                                                          json::error_handler_t::replace);

@@ -40,8 +40,8 @@ struct TableCut {
     uint32_t relation = 0;
     RelFork file;
     HeapCut rows;
-    std::optional<LakeFile> written;                           ///< of the segments' live rows
-    std::vector<deltalog::DeletionVectorDescriptor> vectors;   ///< of rows.dirty_files, in order
+    std::optional<LakeFile> written;                          ///< of the segments' live rows
+    std::vector<deltalog::DeletionVectorDescriptor> vectors;  ///< of rows.dirty_files, in order
   };
 
   uint32_t database = 0;

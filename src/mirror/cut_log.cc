@@ -51,7 +51,8 @@ LakeFile file_from(const json& in) {
   file.rows = in.at("rows");
   file.modified_ms = in.at("modified_ms");
   file.stats = in.at("stats");
-  if (in.contains("deletion_vector")) file.deletion_vector = descriptor_from(in.at("deletion_vector"));
+  if (in.contains("deletion_vector"))
+    file.deletion_vector = descriptor_from(in.at("deletion_vector"));
   return file;
 }
 
@@ -137,7 +138,8 @@ json state_json(const CutState& state) {
     for (const auto& [relation, heap] : table.heaps) {
       json files = json::array();
       for (const auto& [name, file] : heap.files) files.push_back(file_json(file));
-      out["heaps"].push_back({{"relation", relation}, {"file", rel_json(heap.file)}, {"files", files}});
+      out["heaps"].push_back(
+          {{"relation", relation}, {"file", rel_json(heap.file)}, {"files", files}});
     }
     tables.push_back(std::move(out));
   }
@@ -220,7 +222,8 @@ Status advance_by(const json& in, CutState& state, std::vector<CutLog::Commit>& 
     std::string commit = each.at("commit");
     if (!commit.empty()) {
       ++head.publication.version;
-      commits.push_back({commit_key(head.publication, head.publication.version), std::move(commit)});
+      commits.push_back(
+          {commit_key(head.publication, head.publication.version), std::move(commit)});
     }
     auto key = std::pair(head.database, head.oid);
     if (each.at("dropped").get<bool>()) {
@@ -258,7 +261,8 @@ Result<json> unframed(const std::string& key, std::string_view bytes) {
   if (bytes.size() < kHead + 1 || !bytes.starts_with(kBefore)) return corrupt();
   uint32_t crc = 0;
   std::string_view digits = bytes.substr(kBefore.size(), 8);
-  if (std::from_chars(digits.data(), digits.data() + 8, crc, 16).ec != std::errc()) return corrupt();
+  if (std::from_chars(digits.data(), digits.data() + 8, crc, 16).ec != std::errc())
+    return corrupt();
   std::string_view body = bytes.substr(kHead, bytes.size() - kHead - 1);
   if (crc32c(as_bytes(body)) != crc) return corrupt();
   json parsed = json::parse(body, nullptr, false);
@@ -314,7 +318,8 @@ Result<std::unique_ptr<CutLog>> CutLog::open(objectstore::ObjectStore& store, st
         continue;
       }
       if (number != state.number + 1) {
-        return Status(Code::kCorrupt, fmt::format("cut {} is missing before {}", state.number + 1, key));
+        return Status(Code::kCorrupt,
+                      fmt::format("cut {} is missing before {}", state.number + 1, key));
       }
       TIDE_TRY(advance_by(body, state, log->unpublished_));
     }

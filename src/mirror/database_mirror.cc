@@ -52,7 +52,8 @@ Result<std::map<uint32_t, uint32_t>> parse_relation_map(std::string_view bytes) 
     return Status(Code::kCorrupt, "a relation map does not begin with its magic");
   }
   auto count = in.read<uint32_t>();
-  if (in.failed() || count > kMaxMappings) return Status(Code::kCorrupt, "a relation map is damaged");
+  if (in.failed() || count > kMaxMappings)
+    return Status(Code::kCorrupt, "a relation map is damaged");
   std::map<uint32_t, uint32_t> map;
   for (uint32_t i = 0; i < count; ++i) {
     auto relation = in.read<uint32_t>();
@@ -70,7 +71,8 @@ RelFork DatabaseMirror::file_of(const Relation& relation) const {
 Result<std::map<uint32_t, uint32_t>> DatabaseMirror::relation_map(Lsn at) {
   auto bytes = TIDE_TRY(source_.relation_map(database_.tablespace, database_.oid, at));
   if (!bytes) {
-    return Status(Code::kCorrupt, fmt::format("database {} has no relation map at {}", database_.oid, at));
+    return Status(Code::kCorrupt,
+                  fmt::format("database {} has no relation map at {}", database_.oid, at));
   }
   return parse_relation_map(*bytes);
 }
@@ -109,13 +111,14 @@ Status DatabaseMirror::load_catalogs(Lsn at, TransactionBuffer* open) {
       file_node = relation->file_node;
     }
     if (file_node == 0) {
-      return {Code::kCorrupt, fmt::format("catalog {} of database {} has no file", oid, database_.oid)};
+      return {Code::kCorrupt,
+              fmt::format("catalog {} of database {} has no file", oid, database_.oid)};
     }
     RelFork file{database_.tablespace, database_.oid, file_node, Fork::kMain};
     Status loaded = load_catalog(table, file, at, open);
     if (!loaded.ok()) {
-      return std::move(loaded).with_context(fmt::format("read catalog {} of database {} at {}", oid,
-                                                        database_.name, at));
+      return std::move(loaded).with_context(
+          fmt::format("read catalog {} of database {} at {}", oid, database_.name, at));
     }
   }
   return {};
@@ -257,7 +260,8 @@ std::set<uint32_t> DatabaseMirror::tables_with_type(const std::set<uint32_t>& ty
     if (types.contains(oid)) return true;
     const pgtypes::TypeInfo* type = catalog_.type(oid);
     if (type == nullptr || depth > 16) return false;
-    for (uint32_t inner : {type->element, type->base_type, type->range_subtype, type->range_of_multirange}) {
+    for (uint32_t inner :
+         {type->element, type->base_type, type->range_subtype, type->range_of_multirange}) {
       if (inner != 0 && shows(inner, depth + 1)) return true;
     }
     const auto* fields = type->relation != 0 ? catalog_.attributes(type->relation) : nullptr;
@@ -436,7 +440,8 @@ Status DatabaseMirror::load_tables(Lsn at, TransactionBuffer* open) {
   return {};
 }
 
-void DatabaseMirror::restore_table(std::unique_ptr<LakeTable> table, std::map<uint32_t, RelFork> heaps) {
+void DatabaseMirror::restore_table(std::unique_ptr<LakeTable> table,
+                                   std::map<uint32_t, RelFork> heaps) {
   for (const auto& [relation, file] : heaps) {
     table_of_heap_[relation] = table->oid();
     routed_[relation] = file;
@@ -453,7 +458,8 @@ Status DatabaseMirror::adopt_tables(Lsn at) {
   std::sort(relations.begin(), relations.end());
   for (uint32_t oid : relations) {
     const Relation& relation = *catalog_.relation(oid);
-    if (std::string reason = reason_against(relation); !reason.empty() && relation.persistence != 't' &&
+    if (std::string reason = reason_against(relation);
+        !reason.empty() && relation.persistence != 't' &&
         (holds_rows(relation.kind) || relation.kind == 'p' || relation.kind == 'f')) {
       not_mirrored_[oid] = reason;
     }
@@ -466,8 +472,8 @@ Status DatabaseMirror::adopt_tables(Lsn at) {
   }
   for (auto& [oid, table] : tables_) {
     if (catalog_.relation(oid) == nullptr) {
-      return {Code::kCorrupt, fmt::format("the lake has a table {} that database {} does not have", oid,
-                                          database_.name)};
+      return {Code::kCorrupt, fmt::format("the lake has a table {} that database {} does not have",
+                                          oid, database_.name)};
     }
     TIDE_TRY(table->follow(catalog_));
     for (auto& [relation, heap] : table->heaps()) {
@@ -505,11 +511,13 @@ Result<std::string> DatabaseMirror::fetch_toasted(const pgtypes::ToastPointer& p
   return Status(Code::kCorrupt, fmt::format("TOAST table {} is unknown", pointer.toast_relation));
 }
 
-Status DatabaseMirror::append_row(LakeTable::Heap& heap, TupleId id, const HeapTuple& tuple, Lsn at) {
+Status DatabaseMirror::append_row(LakeTable::Heap& heap, TupleId id, const HeapTuple& tuple,
+                                  Lsn at) {
   columns::Batch& batch = heap.rows.fresh();
   size_t before = batch.columns.back().size();
   Status appended = heap.reader->append(
-      tuple, [&](const pgtypes::ToastPointer& pointer) { return fetch_toasted(pointer, at); }, batch);
+      tuple, [&](const pgtypes::ToastPointer& pointer) { return fetch_toasted(pointer, at); },
+      batch);
   if (!appended.ok()) {
     for (columns::Column& column : batch.columns) column.truncate(before);
     return std::move(appended).with_context(
@@ -520,7 +528,8 @@ Status DatabaseMirror::append_row(LakeTable::Heap& heap, TupleId id, const HeapT
 }
 
 void DatabaseMirror::fail_table(LakeTable& table, const Status& why) {
-  obs::error("{}.{} cannot be followed any more: {}", database_.name, table.name(), why.to_string());
+  obs::error("{}.{} cannot be followed any more: {}", database_.name, table.name(),
+             why.to_string());
   table.last_error = why.message();
 }
 
@@ -540,7 +549,8 @@ Status DatabaseMirror::apply_row(const CommitScope& scope, const FileUse& use,
   LakeTable::Heap& heap = table->heaps().at(use.relation);
   touched_ = true;
   Status done;
-  if (change.kind == Kind::kDelete || change.kind == Kind::kUpdate) done = heap.rows.remove(change.old);
+  if (change.kind == Kind::kDelete || change.kind == Kind::kUpdate)
+    done = heap.rows.remove(change.old);
   if (done.ok() && (change.kind == Kind::kInsert || change.kind == Kind::kUpdate)) {
     done = append_row(heap, change.fresh, change.tuple, scope.at);
   }

@@ -29,11 +29,12 @@ struct FileUse {
   uint32_t relation = 0;
 };
 
-/// One committed transaction's effect on the files of a database, found before its rows are applied.
+/// One committed transaction's effect on the files of a database, found before its rows are
+/// applied.
 struct CommitScope {
-  Lsn at;                                ///< end of the commit record
-  std::unordered_set<RelFork> rewritten;         ///< files that were filled with whole pages
-  std::unordered_map<RelFork, Lsn> cut_off;      ///< files emptied in place: what came before is gone
+  Lsn at;                                    ///< end of the commit record
+  std::unordered_set<RelFork> rewritten;     ///< files that were filled with whole pages
+  std::unordered_map<RelFork, Lsn> cut_off;  ///< files emptied in place: what came before is gone
 };
 
 /// One database in the lake: its catalogs at an LSN, and its tables. One thread.

@@ -33,9 +33,8 @@ uint64_t HeapCut::live_rows() const {
 
 void settle_removed(std::vector<LakeFile>& removed, const HeapCut::DirtyFile& dirty,
                     const deltalog::DeletionVectorDescriptor& vector) {
-  auto file = std::find_if(removed.begin(), removed.end(), [&](const LakeFile& each) {
-    return each.name == dirty.file.name;
-  });
+  auto file = std::find_if(removed.begin(), removed.end(),
+                           [&](const LakeFile& each) { return each.name == dirty.file.name; });
   if (file == removed.end()) return;
   if (dirty.all_deleted()) {
     removed.erase(file);
@@ -74,7 +73,8 @@ void HeapRows::added(TupleId id) {
   ++unit.rows;
   ++live_rows_;
   changed();
-  if (unit.rows >= kSegmentRows || (unit.rows % 256 == 0 && fresh_->bytes() > kSegmentBytes)) seal();
+  if (unit.rows >= kSegmentRows || (unit.rows % 256 == 0 && fresh_->bytes() > kSegmentBytes))
+    seal();
 }
 
 bool HeapRows::is_deleted(const Unit& unit, uint32_t row) const {
@@ -230,7 +230,8 @@ void HeapRows::abandon_cut(const HeapCut& cut) {
     if (auto unit = units_.find(segment.unit); unit != units_.end()) unit->second.in_cut = false;
   }
   for (const HeapCut::DirtyFile& file : cut.dirty_files) {
-    if (auto unit = units_.find(file.unit); unit != units_.end()) unit->second.deletes_changed = true;
+    if (auto unit = units_.find(file.unit); unit != units_.end())
+      unit->second.deletes_changed = true;
   }
   removed_.insert(removed_.begin(), cut.removed.begin(), cut.removed.end());
   dirty_ = true;
@@ -303,7 +304,8 @@ HeapCut HeapRows::begin_merge(const std::vector<std::string>& names) {
   return merge;
 }
 
-void HeapRows::finish_merge(const HeapCut& merge, LakeFile merged, const std::vector<int64_t>& ids) {
+void HeapRows::finish_merge(const HeapCut& merge, LakeFile merged,
+                            const std::vector<int64_t>& ids) {
   uint32_t file_id = next_unit_++;
   Unit file;
   file.is_file = true;

@@ -26,7 +26,7 @@ struct LakeFile {
   uint64_t size = 0;
   uint32_t rows = 0;
   int64_t modified_ms = 0;
-  std::string stats;            ///< Delta's statistics (JSON)
+  std::string stats;  ///< Delta's statistics (JSON)
   /// As of the last cut.
   std::optional<deltalog::DeletionVectorDescriptor> deletion_vector;
 };
@@ -111,8 +111,8 @@ class HeapRows {
   size_t index_bytes() const { return index_.bytes(); }
 
   HeapCut begin_cut();
-  /// The cut is durable: `written` has the live rows of its segments in order (nothing if there were
-  /// none); `vectors` are the dirty files' new descriptors, in their order.
+  /// The cut is durable: `written` has the live rows of its segments in order (nothing if there
+  /// were none); `vectors` are the dirty files' new descriptors, in their order.
   void finish_cut(const HeapCut& cut, std::optional<LakeFile> written,
                   const std::vector<deltalog::DeletionVectorDescriptor>& vectors);
   /// The cut failed: its content is dirty again.

@@ -23,8 +23,7 @@ constexpr uint32_t kUpdatingMember = 4;  ///< MultiXactStatusNoKeyUpdate and abo
 
 class HeapScan {
  public:
-  HeapScan(TransactionStatus& transactions,
-           const std::function<Status(const ScannedTuple&)>& visit,
+  HeapScan(TransactionStatus& transactions, const std::function<Status(const ScannedTuple&)>& visit,
            const std::function<Status(const ScannedTuple&)>& dead)
       : transactions_(transactions), visit_(visit), dead_(dead) {}
 
@@ -124,7 +123,8 @@ Result<uint32_t> TransactionStatus::updater(uint32_t multixact) {
   return pgformat::kInvalidXid;
 }
 
-Status scan_heap(learner::PageSource& source, const RelFork& rel, Lsn at, TransactionStatus& transactions,
+Status scan_heap(learner::PageSource& source, const RelFork& rel, Lsn at,
+                 TransactionStatus& transactions,
                  const std::function<Status(const ScannedTuple&)>& visit,
                  const std::function<Status(const ScannedTuple&)>& dead) {
   uint32_t blocks = TIDE_TRY(source.rel_size(rel, at)).value_or(0);

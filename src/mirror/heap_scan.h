@@ -42,7 +42,8 @@ struct ScannedTuple {
 /// Reads a heap's pages as of `at` and calls `visit` with every row version that is there or may
 /// come to be there or to go (heapam_visibility.c's rules, for a snapshot of all transactions that
 /// had committed by `at`). With `all_versions`, also with dead and aborted ones, through `dead`.
-Status scan_heap(learner::PageSource& source, const RelFork& rel, Lsn at, TransactionStatus& transactions,
+Status scan_heap(learner::PageSource& source, const RelFork& rel, Lsn at,
+                 TransactionStatus& transactions,
                  const std::function<Status(const ScannedTuple& tuple)>& visit,
                  const std::function<Status(const ScannedTuple& tuple)>& dead = nullptr);
 

@@ -8,9 +8,9 @@
 
 namespace tide::mirror {
 
-/// Rows of a catalog with a unique key, found by key and, because that is how the WAL names them, by
-/// their place in the heap. An update enters the new version before it removes the old one, or the
-/// other way round; both end the same.
+/// Rows of a catalog with a unique key, found by key and, because that is how the WAL names them,
+/// by their place in the heap. An update enters the new version before it removes the old one, or
+/// the other way round; both end the same.
 template <typename Key, typename Row>
 class KeyedRows {
  public:

@@ -143,7 +143,8 @@ class LakeService::Conversation {
                     {"size", file.file.size},
                     {"stats", file.file.stats},
                     {"ctid", true}};
-        if (file.deleted != nullptr && !file.deleted->empty()) out["deleted"] = blob(file.deleted->encode());
+        if (file.deleted != nullptr && !file.deleted->empty())
+          out["deleted"] = blob(file.deleted->encode());
         files.push_back(std::move(out));
       }
       for (const HeapVersion::Segment& segment : heap->segments) {
@@ -194,8 +195,10 @@ Result<std::unique_ptr<LakeService>> LakeService::start(const std::string& socke
 }
 
 LakeService::LakeService(env::FileDescriptor listener, Branches branches)
-    : branches_(std::move(branches)), listener_(std::move(listener)),
-      quit_(::eventfd(0, EFD_CLOEXEC)), acceptor_([this] { accept_loop(); }) {}
+    : branches_(std::move(branches)),
+      listener_(std::move(listener)),
+      quit_(::eventfd(0, EFD_CLOEXEC)),
+      acceptor_([this] { accept_loop(); }) {}
 
 LakeService::~LakeService() {
   uint64_t one = 1;

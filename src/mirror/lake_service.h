@@ -17,9 +17,9 @@
 
 namespace tide::mirror {
 
-/// Answers the warehouse and `tide lake` on a Unix socket (docs/formats/lake-service.md): consistent
-/// snapshots of databases, and figures. A thread per connection; a connection's snapshots end with
-/// it.
+/// Answers the warehouse and `tide lake` on a Unix socket (docs/formats/lake-service.md):
+/// consistent snapshots of databases, and figures. A thread per connection; a connection's
+/// snapshots end with it.
 class LakeService {
  public:
   struct Branches {
@@ -27,10 +27,12 @@ class LakeService {
     std::function<std::shared_ptr<BranchWorker>(TimelineId)> find;
     std::function<std::vector<std::shared_ptr<BranchWorker>>()> all;
     /// "schema.table" in or out of the lake, durably.
-    std::function<Status(TimelineId, const std::string& database, const std::string& table, bool in)>
+    std::function<Status(TimelineId, const std::string& database, const std::string& table,
+                         bool in)>
         include;
   };
-  static Result<std::unique_ptr<LakeService>> start(const std::string& socket_path, Branches branches);
+  static Result<std::unique_ptr<LakeService>> start(const std::string& socket_path,
+                                                    Branches branches);
   ~LakeService();
 
  private:

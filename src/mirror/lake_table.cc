@@ -16,7 +16,8 @@ std::string lower(std::string_view text) {
 
 bool same_layout(const pgtypes::Attribute& a, const pgtypes::Attribute& b) {
   return a.number == b.number && a.length == b.length && a.align == b.align &&
-         a.by_value == b.by_value && a.type == b.type && a.typmod == b.typmod && a.dropped == b.dropped;
+         a.by_value == b.by_value && a.type == b.type && a.typmod == b.typmod &&
+         a.dropped == b.dropped;
 }
 
 }  // namespace
@@ -33,8 +34,8 @@ std::string type_spelling(const Catalog& catalog, uint32_t type, int32_t typmod)
     int32_t packed = typmod - kHeader;
     int32_t scale = (packed & 0x7FF) ^ 1024;
     suffix = fmt::format("({},{})", packed >> 16 & 0xFFFF, scale - 1024);
-  } else if (typmod >= 0 && (info->name == "bit" || info->name == "varbit" ||
-                             info->name.starts_with("time"))) {
+  } else if (typmod >= 0 &&
+             (info->name == "bit" || info->name == "varbit" || info->name.starts_with("time"))) {
     suffix = fmt::format("({})", typmod);
   }
   static const std::map<std::string_view, std::pair<std::string_view, std::string_view>> names = {
@@ -127,7 +128,8 @@ void LakeTable::add_column(const pgtypes::Attribute& attribute, columns::Type ty
   column.id = next_column_id_++;
   column.physical = attribute.name;
   // Delta and Parquet tell names apart without case.
-  for (int suffix = attribute.number; !used_names_.insert(lower(column.physical)).second; ++suffix) {
+  for (int suffix = attribute.number; !used_names_.insert(lower(column.physical)).second;
+       ++suffix) {
     column.physical = fmt::format("{}_{}", attribute.name, suffix);
   }
   column.type = std::move(type);
@@ -255,7 +257,8 @@ std::vector<columns::Field> LakeTable::fields() const {
 std::shared_ptr<const TableSnapshot> LakeTable::snapshot() {
   auto fresh = std::make_shared<TableSnapshot>();
   for (auto& [relation, heap] : heaps_) fresh->heaps[relation] = heap.rows.version();
-  if (snapshot_ != nullptr && !columns_changed_ && snapshot_->heaps == fresh->heaps) return snapshot_;
+  if (snapshot_ != nullptr && !columns_changed_ && snapshot_->heaps == fresh->heaps)
+    return snapshot_;
   fresh->oid = oid_;
   fresh->directory = publication_.directory;
   fresh->columns = columns_;

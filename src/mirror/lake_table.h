@@ -90,7 +90,6 @@ class LakeTable {
   void finish_cut(const TableCut& cut);
   void abandon_cut(const TableCut& cut);
 
-
   std::string last_error;
 
  private:

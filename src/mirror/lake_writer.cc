@@ -68,7 +68,8 @@ deltalog::Schema schema_of(const std::vector<LakeColumn>& columns, int32_t& max_
 duck::FieldId field_id(const deltalog::SchemaField& field) {
   duck::FieldId id;
   id.id = field.column_id;
-  for (const deltalog::SchemaField& child : field.type.children) id.children.push_back(field_id(child));
+  for (const deltalog::SchemaField& child : field.type.children)
+    id.children.push_back(field_id(child));
   return id;
 }
 
@@ -84,7 +85,8 @@ std::shared_ptr<const columns::Batch> live_rows(const HeapCut::Segment& segment,
   if (segment.deleted == nullptr || segment.deleted->empty()) return segment.rows;
   auto live = std::make_shared<columns::Batch>(fields);
   for (size_t row = 0; row < segment.rows->rows(); ++row) {
-    if (!segment.deleted->contains(static_cast<uint32_t>(row))) live->append_from(*segment.rows, row);
+    if (!segment.deleted->contains(static_cast<uint32_t>(row)))
+      live->append_from(*segment.rows, row);
   }
   return live;
 }
@@ -104,7 +106,8 @@ deltalog::AddFile add_action(const LakeFile& file, uint32_t relation) {
 std::string path_part(std::string_view name) {
   std::string part;
   for (char c : name) {
-    bool plain = std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-' || c == '.';
+    bool plain =
+        std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '_' || c == '-' || c == '.';
     if (plain && !(part.empty() && c == '.')) {
       part += c;
     } else {
@@ -116,9 +119,11 @@ std::string path_part(std::string_view name) {
 
 }  // namespace
 
-LakeWriter::LakeWriter(objectstore::ObjectStore& store, std::string local_root, duck::Engine& engine,
-                       WriterIdentity identity)
-    : store_(store), local_root_(std::move(local_root)), engine_(engine),
+LakeWriter::LakeWriter(objectstore::ObjectStore& store, std::string local_root,
+                       duck::Engine& engine, WriterIdentity identity)
+    : store_(store),
+      local_root_(std::move(local_root)),
+      engine_(engine),
       identity_(std::move(identity)) {}
 LakeWriter::~LakeWriter() = default;
 
@@ -145,7 +150,8 @@ bool LakeWriter::is_free(const std::string& directory) {
 
 std::string LakeWriter::random_id() { return deltalog::to_string(random_uuid()); }
 
-Result<LakeFile> LakeWriter::write_rows(const Cut& cut, const TableCut& table, const HeapCut& rows) {
+Result<LakeFile> LakeWriter::write_rows(const Cut& cut, const TableCut& table,
+                                        const HeapCut& rows) {
   std::vector<columns::Field> fields = physical_fields(table.columns);
   std::vector<columns::Field> stored = with_tuple_id(fields);
   deltalog::StatisticsBuilder statistics(fields);
@@ -167,8 +173,8 @@ Result<LakeFile> LakeWriter::write_rows(const Cut& cut, const TableCut& table, c
   std::string key = table.publication.directory + "/" + file.name;
   std::string path = local_root_ + "/" + key;
   TIDE_TRY(env::make_directories(local_root_ + "/" + table.publication.directory, 0700));
-  duck::WrittenFile written = TIDE_TRY(duck::write_parquet(engine_, *connection_, std::move(segments),
-                                                           stored, path, options));
+  duck::WrittenFile written = TIDE_TRY(
+      duck::write_parquet(engine_, *connection_, std::move(segments), stored, path, options));
   TIDE_TRY(store_.put_file("lake/" + key, path));
   file.size = written.bytes;
   file.rows = static_cast<uint32_t>(written.rows);
@@ -256,7 +262,8 @@ std::string LakeWriter::commit_text(const Cut& cut, const TableCut& table) const
                                           cut.timestamp_ms});
   actions.push_back(deltalog::DomainMetadata{
       std::string(kMirrorDomain),
-      json{{"cut", cut.number}, {"lsn", cut.lsn.to_string()}, {"commit_time_us", cut.commit_time_us}}
+      json{
+          {"cut", cut.number}, {"lsn", cut.lsn.to_string()}, {"commit_time_us", cut.commit_time_us}}
           .dump(),
       false});
   for (deltalog::Action& action : files) actions.push_back(std::move(action));
@@ -270,7 +277,8 @@ Status LakeWriter::publish(const std::string& key, std::string_view bytes) {
   if (there == bytes) return {};
   return Status(Code::kConflict, fmt::format("{} exists and is not ours", key))
       .with_detail("Somebody else has committed to a table that the mirror keeps.")
-      .with_hint("Tables of the lake are written by the mirror only: write to PostgreSQL, or to a copy.");
+      .with_hint(
+          "Tables of the lake are written by the mirror only: write to PostgreSQL, or to a copy.");
 }
 
 Result<std::string> LakeWriter::local_path(const std::string& directory, const std::string& name) {
@@ -296,7 +304,8 @@ Result<std::vector<int64_t>> LakeWriter::read_tuple_ids(const std::string& direc
   return ids;
 }
 
-Result<columns::RowSet> LakeWriter::read_deleted(const std::string& directory, const LakeFile& file) {
+Result<columns::RowSet> LakeWriter::read_deleted(const std::string& directory,
+                                                 const LakeFile& file) {
   if (!file.deletion_vector) return columns::RowSet();
   deltalog::DeletionVectorPlace place = TIDE_TRY(deltalog::place_of(*file.deletion_vector));
   if (place.file.empty()) return deltalog::read_inline(*file.deletion_vector);

@@ -11,8 +11,8 @@
 #include "mirror/branch_worker.h"
 #include "mirror/lake_service.h"
 #include "net/api_error.h"
-#include "obs/log.h"
 #include "objectstore/object_store.h"
+#include "obs/log.h"
 
 namespace tide::mirror {
 namespace {
@@ -103,7 +103,8 @@ Status run_mirror(const MirrorOptions& options) {
   ::sigaddset(&signals, SIGTERM);
   ::sigaddset(&signals, SIGINT);
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::unique_ptr<objectstore::ObjectStore> store = TIDE_TRY(objectstore::open(options.object_store));
+  std::unique_ptr<objectstore::ObjectStore> store =
+      TIDE_TRY(objectstore::open(options.object_store));
   duck::EngineOptions engine_options;
   engine_options.memory_limit_bytes = kEngineMemory;
   engine_options.threads = 1;
@@ -113,8 +114,8 @@ Status run_mirror(const MirrorOptions& options) {
   LakeService::Branches interface;
   interface.find = [&](TimelineId timeline) { return branches.find(timeline); };
   interface.all = [&] { return branches.all(); };
-  interface.include = [&](TimelineId timeline, const std::string& database, const std::string& table,
-                          bool in) -> Status {
+  interface.include = [&](TimelineId timeline, const std::string& database,
+                          const std::string& table, bool in) -> Status {
     std::shared_ptr<BranchWorker> worker = branches.find(timeline);
     if (worker == nullptr) return {Code::kNotFound, fmt::format("no branch {}", timeline)};
     return worker->include(database, table, in);

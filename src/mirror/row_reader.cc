@@ -2,9 +2,9 @@
 
 namespace tide::mirror {
 
-Result<std::unique_ptr<RowReader>> RowReader::make(const pgtypes::TypeCatalog& catalog,
-                                                   const std::vector<pgtypes::Attribute>& attributes,
-                                                   const std::vector<Target>& targets) {
+Result<std::unique_ptr<RowReader>> RowReader::make(
+    const pgtypes::TypeCatalog& catalog, const std::vector<pgtypes::Attribute>& attributes,
+    const std::vector<Target>& targets) {
   std::unique_ptr<RowReader> reader(new RowReader());
   reader->reader_ = pgtypes::TupleReader(attributes);
   for (const Target& target : targets) {
@@ -23,7 +23,8 @@ Result<std::unique_ptr<RowReader>> RowReader::make(const pgtypes::TypeCatalog& c
 
 Status RowReader::append(const pgformat::HeapTuple& tuple, const FetchToasted& fetch,
                          columns::Batch& batch) {
-  TIDE_TRY(reader_.read({tuple.infomask2, tuple.infomask, tuple.hoff, as_chars(tuple.body)}, values_));
+  TIDE_TRY(
+      reader_.read({tuple.infomask2, tuple.infomask, tuple.hoff, as_chars(tuple.body)}, values_));
   for (size_t i = 0; i < slots_.size(); ++i) {
     columns::Column& column = batch.columns[i];
     Slot& slot = slots_[i];

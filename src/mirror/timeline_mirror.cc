@@ -18,7 +18,8 @@ namespace pg = pgformat;
 }  // namespace
 
 TimelineMirror::TimelineMirror(Options options, learner::PageSource& source)
-    : options_(std::move(options)), source_(source),
+    : options_(std::move(options)),
+      source_(source),
       buffer_({.spill_directory = options_.spill_directory}) {}
 
 Status TimelineMirror::load_shared(Lsn at, TransactionBuffer* open) {
@@ -43,7 +44,8 @@ Status TimelineMirror::load_shared(Lsn at, TransactionBuffer* open) {
         [&](const ScannedTuple& found) -> Status {
           heap.put(found.id, found.tuple);
           if (open != nullptr && (found.inserter != 0 || found.deleter != 0)) {
-            BufferedChange change{BufferedChange::Kind::kInsert, at, file, {}, found.id, found.tuple};
+            BufferedChange change{
+                BufferedChange::Kind::kInsert, at, file, {}, found.id, found.tuple};
             if (found.inserter != 0) {
               special_.insert(found.inserter);
               TIDE_TRY(open->add(found.inserter, change));
@@ -118,7 +120,8 @@ Status TimelineMirror::resume(Lsn at, Lsn from) {
   }
   for (const auto& [oid, database] : databases_) {
     if (shared_.databases().find(oid) == nullptr) {
-      return {Code::kCorrupt, fmt::format("the lake has a database {} that is not there at {}", oid, at)};
+      return {Code::kCorrupt,
+              fmt::format("the lake has a database {} that is not there at {}", oid, at)};
     }
   }
   skip_until_ = at;
@@ -233,7 +236,8 @@ Status TimelineMirror::heap_record(const WalRecord& record) {
         buffered.old = change.old;
         buffered.fresh = change.fresh;
         buffered.tuple = change.tuple;
-        if (!known && change.kind != HeapChange::Kind::kDelete) heap.put(change.fresh, change.tuple);
+        if (!known && change.kind != HeapChange::Kind::kDelete)
+          heap.put(change.fresh, change.tuple);
         special_.insert(record.xid());
         return buffer_.add(record.xid(), buffered);
       });

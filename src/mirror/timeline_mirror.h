@@ -22,7 +22,8 @@
 namespace tide::mirror {
 
 /// One timeline's databases in the lake, kept by its WAL: buffers what transactions do until they
-/// commit, then applies it, in the order of the commit records. Not thread-safe but where it says so.
+/// commit, then applies it, in the order of the commit records. Not thread-safe but where it says
+/// so.
 class TimelineMirror {
  public:
   struct Options {
@@ -54,7 +55,9 @@ class TimelineMirror {
   int64_t commit_time_us() const { return commit_time_us_; }
   uint64_t transactions() const { return transactions_; }
 
-  const std::map<uint32_t, std::unique_ptr<DatabaseMirror>>& databases() const { return databases_; }
+  const std::map<uint32_t, std::unique_ptr<DatabaseMirror>>& databases() const {
+    return databases_;
+  }
   std::map<uint32_t, std::unique_ptr<DatabaseMirror>>& databases() { return databases_; }
   /// Null if there is no such database in the lake.
   DatabaseMirror* database(std::string_view name);

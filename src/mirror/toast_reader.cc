@@ -30,7 +30,8 @@ TupleId read_tid(const std::byte* at) {
 /// A page of the index on (chunk_id, chunk_seq).
 class IndexPage {
  public:
-  static Result<IndexPage> read(learner::PageSource& source, const RelFork& index, uint32_t block, Lsn at) {
+  static Result<IndexPage> read(learner::PageSource& source, const RelFork& index, uint32_t block,
+                                Lsn at) {
     IndexPage page;
     page.bytes_ = TIDE_TRY(source.pages(index, block, 1, at));
     uint16_t special = pgformat::page_special(page.data());
@@ -74,10 +75,12 @@ class IndexPage {
     auto info = load<uint16_t>(item.tuple + 6);
     auto offset = load<uint16_t>(item.tuple + 4);
     int attributes = 2;
-    if ((info & kAlternativeTid) != 0 && (offset & kPostingFlag) == 0) attributes = offset & kOffsetMask;
+    if ((info & kAlternativeTid) != 0 && (offset & kPostingFlag) == 0)
+      attributes = offset & kOffsetMask;
     size_t size = std::min<size_t>(item.size, info & kSizeMask);
     int64_t id = attributes >= 1 && size >= kTupleHeader + 4 ? load<uint32_t>(item.tuple + 8) : -1;
-    int64_t number = attributes >= 2 && size >= kTupleHeader + 8 ? load<int32_t>(item.tuple + 12) : -1;
+    int64_t number =
+        attributes >= 2 && size >= kTupleHeader + 8 ? load<int32_t>(item.tuple + 12) : -1;
     return {id, number};
   }
 
@@ -85,7 +88,8 @@ class IndexPage {
   static std::vector<TupleId> rows(const Item& item) {
     auto info = load<uint16_t>(item.tuple + 6);
     auto offset = load<uint16_t>(item.tuple + 4);
-    if ((info & kAlternativeTid) == 0 || (offset & kPostingFlag) == 0) return {read_tid(item.tuple)};
+    if ((info & kAlternativeTid) == 0 || (offset & kPostingFlag) == 0)
+      return {read_tid(item.tuple)};
     size_t count = offset & kOffsetMask;
     size_t at = read_tid(item.tuple).block();
     std::vector<TupleId> rows;
@@ -102,7 +106,8 @@ class IndexPage {
 };
 
 /// The leaf on which entries of the value begin, or one left of it.
-Result<uint32_t> find_leaf(learner::PageSource& source, const RelFork& index, int64_t value_id, Lsn at) {
+Result<uint32_t> find_leaf(learner::PageSource& source, const RelFork& index, int64_t value_id,
+                           Lsn at) {
   IndexPage meta = TIDE_TRY(IndexPage::read(source, index, 0, at));
   auto block = load<uint32_t>(meta.data() + pgformat::kPageHeaderSize + 8);  // btm_root
   std::pair<int64_t, int64_t> wanted(value_id, 0);
@@ -142,7 +147,8 @@ Result<ToastChunk> read_toast_chunk(const pgformat::HeapTuple& tuple, std::strin
     return pgtypes::TupleReader(attributes);
   }();
   std::vector<pgtypes::AttributeValue> values;
-  TIDE_TRY(reader.read({tuple.infomask2, tuple.infomask, tuple.hoff, as_chars(tuple.body)}, values));
+  TIDE_TRY(
+      reader.read({tuple.infomask2, tuple.infomask, tuple.hoff, as_chars(tuple.body)}, values));
   if (values[0].null || values[1].null || values[2].null) {
     return Status(Code::kCorrupt, "a TOAST chunk has a null column");
   }
@@ -153,8 +159,9 @@ Result<ToastChunk> read_toast_chunk(const pgformat::HeapTuple& tuple, std::strin
   return chunk;
 }
 
-Result<std::string> read_toasted(learner::PageSource& source, const RelFork& heap, const RelFork& index,
-                                 const pgtypes::ToastPointer& pointer, Lsn at) {
+Result<std::string> read_toasted(learner::PageSource& source, const RelFork& heap,
+                                 const RelFork& index, const pgtypes::ToastPointer& pointer,
+                                 Lsn at) {
   uint32_t block = TIDE_TRY(find_leaf(source, index, pointer.value_id, at));
   std::map<int32_t, std::string> chunks;
   bool past_end = false;
@@ -174,7 +181,8 @@ Result<std::string> read_toasted(learner::PageSource& source, const RelFork& hea
           heap_block = row.block();
           heap_page = TIDE_TRY(source.pages(heap, heap_block, 1, at));
         }
-        Result<pgformat::HeapTuple> tuple = pgformat::tuple_on_page(as_bytes(heap_page).data(), row.offset());
+        Result<pgformat::HeapTuple> tuple =
+            pgformat::tuple_on_page(as_bytes(heap_page).data(), row.offset());
         if (!tuple.ok()) continue;  // a dead entry whose row was removed
         ToastChunk chunk = TIDE_TRY(read_toast_chunk(*tuple, scratch));
         if (chunk.value_id == pointer.value_id) chunks.try_emplace(chunk.number, chunk.data);

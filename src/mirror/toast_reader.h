@@ -15,8 +15,9 @@ namespace tide::mirror {
 /// Reads a value out of a TOAST table as of `at`: down its B-tree to the chunks (nbtree.h,
 /// toast_internals.h). For values that an UPDATE left where they were; fresh ones are in the WAL.
 /// kCorrupt if chunks are missing.
-Result<std::string> read_toasted(learner::PageSource& source, const RelFork& heap, const RelFork& index,
-                                 const pgtypes::ToastPointer& pointer, Lsn at);
+Result<std::string> read_toasted(learner::PageSource& source, const RelFork& heap,
+                                 const RelFork& index, const pgtypes::ToastPointer& pointer,
+                                 Lsn at);
 
 /// chunk_id, chunk_seq and chunk_data of a TOAST table's row.
 struct ToastChunk {

@@ -25,7 +25,8 @@ struct BufferedChange {
     kDelete,
     kUpdate,
     kPages,     ///< whole pages of `rel` were written (a rewrite, CREATE DATABASE): rows unknown
-    kTruncate,  ///< `rel` was cut off at block old.block(): what this transaction put behind is gone
+    kTruncate,  ///< `rel` was cut off at block old.block(): what this transaction put behind is
+                ///< gone
   };
   Kind kind = Kind::kInsert;
   Lsn lsn;
@@ -35,9 +36,9 @@ struct BufferedChange {
   pgformat::HeapTuple tuple;
 };
 
-/// Keeps what open transactions did to rows until they commit; subtransactions apart, since each may
-/// abort by itself. What does not fit into memory goes to files, which nobody needs after a restart:
-/// the WAL is read again. One thread.
+/// Keeps what open transactions did to rows until they commit; subtransactions apart, since each
+/// may abort by itself. What does not fit into memory goes to files, which nobody needs after a
+/// restart: the WAL is read again. One thread.
 class TransactionBuffer {
  public:
   struct Options {

@@ -17,7 +17,8 @@ void TupleIndex::set(pgformat::TupleId id, RowPlace place) {
       // Takes the row out of the run: up to two runs are left of it.
       Run head{before.offset, static_cast<uint16_t>(offset - before.offset), before.place};
       auto behind = static_cast<uint16_t>(offset + 1 - before.offset);
-      Run tail{static_cast<uint16_t>(offset + 1), static_cast<uint16_t>(before.count - behind),
+      Run tail{static_cast<uint16_t>(offset + 1),
+               static_cast<uint16_t>(before.count - behind),
                {before.place.unit, before.place.row + behind}};
       auto at = block.erase(next - 1);
       if (tail.count > 0) at = block.insert(at, tail);

@@ -8,7 +8,8 @@
 
 namespace tide::mirror {
 
-/// Where a row lies in the lake: a unit (a file, or a segment in memory) and the row's number in it.
+/// Where a row lies in the lake: a unit (a file, or a segment in memory) and the row's number in
+/// it.
 struct RowPlace {
   uint32_t unit = 0;
   uint32_t row = 0;

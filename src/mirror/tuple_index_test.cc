@@ -29,8 +29,8 @@ TEST(TupleIndex, AgreesWithAMapWhateverIsSet) {
     for (uint16_t offset = 1; offset < 120; ++offset) {
       TupleId id(block, offset);
       auto found = wanted.find(id.value);
-      EXPECT_EQ(index.find(id), found == wanted.end() ? std::nullopt
-                                                      : std::optional<RowPlace>(found->second));
+      EXPECT_EQ(index.find(id),
+                found == wanted.end() ? std::nullopt : std::optional<RowPlace>(found->second));
     }
   }
   EXPECT_EQ(index.find(TupleId(21, 1)), std::nullopt);
