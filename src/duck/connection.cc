@@ -172,6 +172,7 @@ Result<std::unique_ptr<Prepared>> Connection::prepare(std::string_view sql) {
   state->scope =
       TIDE_TRY(NameScope::of(sql, connection, state_->resolver, state_->remembered, state_->user));
   if (state_->user) {
+    if (!state->scope.sure()) TIDE_TRY(check_user_strings(sql));
     for (const TableName& name : state->scope.names()) TIDE_TRY(check_user_table(name));
   }
 
@@ -206,6 +207,7 @@ Result<std::unique_ptr<Prepared>> Connection::prepare(std::string_view sql) {
     if (state->kind == StatementKind::kExplain) {
       OwnedPrepared inner;
       const std::string rest = explained(state->scope.sql());
+      TIDE_TRY(check_user_sql(rest, state_->engine->denied_functions));
       if (duckdb.prepare(connection, rest.c_str(), inner.out()) != capi::State::kSuccess ||
           kind_of(duckdb.prepared_statement_type(inner.get())) != StatementKind::kSelect) {
         return Status(Code::kDenied, "only queries can be explained here");

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <filesystem>
+#include <set>
 
 #include "duck/sql_text.h"
 #include "env/file.h"
@@ -62,6 +63,53 @@ void list_leaves(const Type& type, std::vector<std::string>& path, std::vector<L
   }
 }
 
+/// What the row groups say of one leaf.
+struct Footer {
+  uint64_t nulls = 0;
+  bool known = true;
+  std::set<std::string> least;  ///< As text; of row groups with values only.
+  std::set<std::string> greatest;
+};
+
+Result<std::vector<Footer>> read_footer(Connection& connection, const std::string& path,
+                                        size_t leaves) {
+  const std::unique_ptr<QueryResult> result = TIDE_TRY(connection.query(
+      "SELECT column_id::BIGINT, stats_null_count::BIGINT, num_values::BIGINT, "
+      "coalesce(min_is_exact AND max_is_exact, false), coalesce(stats_min_value, stats_min), "
+      "coalesce(stats_max_value, stats_max) FROM parquet_metadata(" +
+      quote_files({path}) + ")"));
+  const columns::Batch rows = TIDE_TRY(result->all());
+  const Column* c = rows.columns.data();
+  std::vector<Footer> footers(leaves);
+  for (size_t row = 0; row < rows.rows(); ++row) {
+    const size_t leaf = c[0].value<uint64_t>(row);
+    if (leaf >= leaves || c[1].is_null(row)) {
+      return Status(Code::kBug, "a footer is not of the columns just written");
+    }
+    Footer& footer = footers[leaf];
+    footer.nulls += c[1].value<uint64_t>(row);
+    if (c[1].value<uint64_t>(row) == c[2].value<uint64_t>(row)) continue;  // nothing but nulls
+    if (c[3].value<uint8_t>(row) == 0 || c[4].is_null(row) || c[5].is_null(row)) {
+      footer.known = false;
+      continue;
+    }
+    footer.least.emplace(c[4].bytes_at(row));
+    footer.greatest.emplace(c[5].bytes_at(row));
+  }
+  return footers;
+}
+
+/// `least(CAST('1' AS BIGINT), CAST('7' AS BIGINT))`
+std::string extreme(std::string_view function, const std::set<std::string>& texts,
+                    const Type& type) {
+  std::string casts;
+  for (const std::string& text : texts) {
+    casts += fmt::format("{}CAST({} AS {})", casts.empty() ? "" : ", ", quote_literal(text),
+                         to_sql(type));
+  }
+  return fmt::format("{}({})", function, casts);
+}
+
 /// From the footer just written, row group by row group. What COPY's RETURN_STATS says of a whole
 /// file is not enough: bounds there leave out a row group with NaN in it without a word.
 Result<std::vector<ColumnStatistics>> read_statistics(Connection& connection,
@@ -72,40 +120,24 @@ Result<std::vector<ColumnStatistics>> read_statistics(Connection& connection,
     std::vector<std::string> name = {column.name};
     list_leaves(column.type, name, leaves);
   }
-  std::string sql;
+  const std::vector<Footer> footers = TIDE_TRY(read_footer(connection, path, leaves.size()));
+  std::string bounds;
   for (size_t i = 0; i < leaves.size(); ++i) {
-    const Type& type = leaves[i].type;
-    auto bound = [&](std::string_view text) {
-      if (type.kind == Kind::kBinary) return std::string("NULL::BLOB");
-      return fmt::format("CAST(CASE column_id WHEN {} THEN {} END AS {})", i, text, to_sql(type));
-    };
-    sql += fmt::format(
-        "{}sum(stats_null_count) FILTER (column_id = {})::BIGINT, "
-        "coalesce(bool_and(known) FILTER (column_id = {}), false), min({}), max({})",
-        i == 0 ? "SELECT " : ", ", i, i, bound("least_value"), bound("greatest_value"));
+    const bool known =
+        footers[i].known && !footers[i].least.empty() && leaves[i].type.kind != Kind::kBinary;
+    const std::string null = fmt::format("NULL::{}", to_sql(leaves[i].type));
+    bounds += fmt::format("{}{}, {}", bounds.empty() ? "SELECT " : ", ",
+                          known ? extreme("least", footers[i].least, leaves[i].type) : null,
+                          known ? extreme("greatest", footers[i].greatest, leaves[i].type) : null);
   }
-  sql += fmt::format(
-      " FROM (SELECT column_id, stats_null_count, "
-      "coalesce(stats_min_value, stats_min) AS least_value, "
-      "coalesce(stats_max_value, stats_max) AS greatest_value, "
-      "stats_null_count = num_values OR (least_value IS NOT NULL AND greatest_value IS NOT NULL "
-      "AND min_is_exact AND max_is_exact) AS known FROM parquet_metadata({}))",
-      quote_files({path}));
-  const std::unique_ptr<QueryResult> result = TIDE_TRY(connection.query(sql));
+  const std::unique_ptr<QueryResult> result = TIDE_TRY(connection.query(bounds));
   const columns::Batch row = TIDE_TRY(result->all());
   std::vector<ColumnStatistics> statistics;
   for (size_t i = 0; i < leaves.size(); ++i) {
-    const Column* values = &row.columns[4 * i];
-    const bool known = values[1].value<uint8_t>(0) != 0;
-    ColumnStatistics column{std::move(leaves[i].path), leaves[i].type, values[0].value<uint64_t>(0),
+    ColumnStatistics column{std::move(leaves[i].path), leaves[i].type, footers[i].nulls,
                             Column(leaves[i].type)};
-    for (const size_t bound : {2, 3}) {
-      if (known) {
-        column.bounds.append_from(values[bound], 0);
-      } else {
-        column.bounds.append_null();
-      }
-    }
+    column.bounds.append_from(row.columns[2 * i], 0);
+    column.bounds.append_from(row.columns[2 * i + 1], 0);
     statistics.push_back(std::move(column));
   }
   return statistics;

@@ -31,6 +31,9 @@ constexpr std::string_view kHarmless[] = {
 /// Scalar functions that are ours or reach beyond the query.
 constexpr std::string_view kDeniedScalars[] = {"tide_live", "getenv", "write_log"};
 
+/// Statements that DuckDB turns into queries or runs while it prepares.
+constexpr std::string_view kDeniedStatements[] = {"pragma", "import", "export", "call"};
+
 /// What DuckDB takes a table's name for a file by, and a little more.
 constexpr std::string_view kFileMarks[] = {
     ".parquet", ".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".db", ".duckdb", ".arrow",
@@ -75,6 +78,10 @@ Result<std::set<std::string, std::less<>>> functions_users_may_not_call(Connecti
 
 Status check_user_sql(std::string_view sql, const std::set<std::string, std::less<>>& denied) {
   const std::vector<Token> tokens = tokenize(sql);
+  if (!tokens.empty() && tokens[0].kind == Token::Kind::kWord &&
+      is_one_of(tokens[0].text, kDeniedStatements)) {
+    return {Code::kDenied, fmt::format("{} is not possible here", tokens[0].text)};
+  }
   for (size_t i = 0; i < tokens.size(); ++i) {
     const Token& token = tokens[i];
     const bool called = i + 1 < tokens.size() && tokens[i + 1].is_symbol('(');
@@ -91,6 +98,15 @@ Status check_user_sql(std::string_view sql, const std::set<std::string, std::les
       const std::vector<std::string> parts = parse_name(tokens, i, end);
       for (size_t part = 1; part < parts.size(); ++part) name += "." + parts[part];
       if (looks_like_file(name)) return denied_file(name);
+    }
+  }
+  return {};
+}
+
+Status check_user_strings(std::string_view sql) {
+  for (const Token& token : tokenize(sql)) {
+    if (token.kind == Token::Kind::kString && looks_like_file(token.text)) {
+      return denied_file(token.text);
     }
   }
   return {};

@@ -13,6 +13,8 @@
 
 namespace tide::duck {
 
+struct Place;
+
 /// Which table each name in a statement means.
 ///
 /// DuckDB's hook for missing tables hands over the last part of a name only: "orders" for
@@ -31,6 +33,9 @@ class NameScope {
   const std::string& sql() const { return sql_; }
   const std::vector<TableName>& names() const { return names_; }
 
+  /// False if names() are all that could be a table's name by its form, and strings besides.
+  bool sure() const { return sure_; }
+
   /// What stands for the table of this last part. Nothing if there is no such table.
   Result<std::optional<std::string>> resolve(std::string_view last_part) const;
 
@@ -42,10 +47,11 @@ class NameScope {
   static Active*& active();
 
  private:
-  Status separate_names(capi::Connection connection);
+  static Status separate_names(NameScope& scope, const std::vector<Place>& places);
 
   std::string sql_;
   std::vector<TableName> names_;
+  bool sure_ = true;
   std::vector<TableName> remembered_;
   std::map<std::string, TableName> separated_;  ///< By what stands in sql_ for them.
   std::shared_ptr<const TableResolver> resolver_;

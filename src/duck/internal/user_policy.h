@@ -21,6 +21,10 @@ Status check_user_sql(std::string_view sql, const std::set<std::string, std::les
 /// kDenied for what a user may not name as a table: what DuckDB would take for a file.
 Status check_user_table(const TableName& name);
 
+/// kDenied if any string in the statement looks like a file's name: for statements whose tables
+/// cannot be told.
+Status check_user_strings(std::string_view sql);
+
 /// kDenied unless the kind of statement only reads.
 Status check_user_statement(StatementKind kind);
 
