@@ -111,10 +111,8 @@ Result<RemoveFile> remove_of_json(const Json& from) {
   return remove;
 }
 
-Result<Metadata> metadata_of(const Json& from) {
+Metadata metadata_of(const Json& from) {
   Metadata metadata;
-  std::optional<std::string> schema = json::text(from, "schemaString");
-  if (!schema) return lacks("metaData", "schemaString");
   metadata.id = json::text(from, "id").value_or("");
   metadata.name = json::text(from, "name");
   metadata.description = json::text(from, "description");
@@ -122,7 +120,7 @@ Result<Metadata> metadata_of(const Json& from) {
     metadata.provider = json::text(*format, "provider").value_or("parquet");
     metadata.format_options = properties_of(*format, "options");
   }
-  metadata.schema_string = std::move(*schema);
+  metadata.schema_string = json::text(from, "schemaString").value_or("");
   if (const Json* columns = json::member(from, "partitionColumns")) {
     metadata.partition_columns = strings_of(*columns);
   }
@@ -173,7 +171,7 @@ Status parse_line(std::string_view line, std::vector<Action>& actions) {
   } else if (const Json* info = json::object(value, "commitInfo")) {
     actions.emplace_back(commit_info_of(*info));
   } else if (const Json* metadata = json::object(value, "metaData")) {
-    actions.emplace_back(TIDE_TRY(metadata_of(*metadata)));
+    actions.emplace_back(metadata_of(*metadata));
   } else if (const Json* protocol = json::object(value, "protocol")) {
     actions.emplace_back(TIDE_TRY(protocol_of(*protocol)));
   } else if (const Json* txn = json::object(value, "txn")) {

@@ -25,7 +25,7 @@ struct Metadata {
   std::optional<std::string> description;
   std::string provider = "parquet";
   Properties format_options;
-  std::string schema_string;  ///< JSON, see schema.h.
+  std::string schema_string;  ///< JSON, see schema.h; empty where a writer had none yet.
   std::vector<std::string> partition_columns;
   Properties configuration;
   std::optional<int64_t> created_time;

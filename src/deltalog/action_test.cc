@@ -66,8 +66,8 @@ TEST(Action, UnknownActionsAndMembersArePassedOver) {
 
 TEST(Action, WhatIsDamagedNamesItsLine) {
   for (const char* bad : {"{\"add\":{\"size\":1}}", "{\"add\":{\"path\":\"x\"}}", "nonsense", "[1]",
-                          "{\"metaData\":{}}", "{\"protocol\":{\"minReaderVersion\":\"1\"}}",
-                          "{\"txn\":{}}", "{\"add\":{\"path\":\"x\""}) {
+                          "{\"protocol\":{\"minReaderVersion\":\"1\"}}", "{\"txn\":{}}",
+                          "{\"add\":{\"path\":\"x\""}) {
     Result<std::vector<Action>> actions = parse_actions(std::string("{}\n") + bad);
     ASSERT_FALSE(actions.ok()) << bad;
     EXPECT_EQ(actions.status().code(), Code::kCorrupt);

@@ -205,14 +205,12 @@ Result<Action> action_of(const RowReader& row, CheckpointKind kind) {
     }
     case CheckpointKind::kMetadata: {
       Metadata metadata;
-      std::optional<std::string> schema = row.text(C::kSchemaString);
-      if (!schema) return lacks("metaData", "schemaString");
       metadata.id = row.text(C::kId).value_or("");
       metadata.name = row.text(C::kName);
       metadata.description = row.text(C::kDescription);
       metadata.provider = row.text(C::kProvider).value_or("parquet");
       metadata.format_options = row.map<Properties>(C::kFormatKeys, C::kFormatValues);
-      metadata.schema_string = std::move(*schema);
+      metadata.schema_string = row.text(C::kSchemaString).value_or("");
       metadata.partition_columns =
           row.strings(C::kPartitionColumns).value_or(std::vector<std::string>());
       metadata.configuration = row.map<Properties>(C::kConfigurationKeys, C::kConfigurationValues);

@@ -416,6 +416,12 @@ void assign_column_mapping(Schema& schema, int32_t& max_column_id) {
   for (SchemaField& field : schema.fields) assign_field_mapping(field, max_column_id);
 }
 
+void forget_column_mapping(SchemaField& field) {
+  field.column_id.reset();
+  field.physical_name.clear();
+  for (SchemaField& child : field.type.children) forget_column_mapping(child);
+}
+
 Result<std::string> duckdb_type(const DataType& type, Names names) {
   switch (type.kind) {
     case TypeKind::kBool:

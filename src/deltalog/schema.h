@@ -96,6 +96,9 @@ Schema from_columns(const std::vector<columns::Field>& fields);
 /// physical name, which is its name: what column mapping in name mode needs of a new table.
 void assign_column_mapping(Schema& schema, int32_t& max_column_id);
 
+/// Takes ids and physical names away, at every level: what annotations mean while the mode is none.
+void forget_column_mapping(SchemaField& field);
+
 /// DuckDB's name of the type with which it reads such a column, nested names quoted; physical or
 /// logical names of nested fields. kInvalid for types that cannot be read.
 enum class Names { kLogical, kPhysical };

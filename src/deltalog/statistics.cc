@@ -236,6 +236,29 @@ void StatisticsBuilder::add(const columns::Batch& batch) {
   rows_ += batch.rows();
 }
 
+void StatisticsBuilder::set_leaf(const std::vector<std::string>& path, uint64_t nulls,
+                                 const Column& bounds) {
+  const std::vector<std::unique_ptr<Node>>* level = &nodes_;
+  Node* node = nullptr;
+  for (const std::string& name : path) {
+    if (level == nullptr) return;  // inside a list
+    auto found = std::find_if(level->begin(), level->end(),
+                              [&](const auto& child) { return child->field.name == name; });
+    if (found == level->end()) return;
+    node = found->get();
+    level = node->field.type.kind == Kind::kStruct ? &node->children : nullptr;
+  }
+  if (node == nullptr || node->field.type.kind == Kind::kStruct ||
+      node->field.type.kind == Kind::kList || !node->counted) {
+    return;
+  }
+  if (!(bounds.type() == node->field.type)) return;
+  node->add(bounds);
+  node->nulls = nulls;
+  // Without bounds there may be a NaN behind it; a later batch must not make bounds of the rest.
+  if (bounds.null_count() != 0) node->bounded = false;
+}
+
 std::string StatisticsBuilder::json() const {
   std::string text = fmt::format("{{\"numRecords\":{},\"tightBounds\":true", rows_);
   for (auto [name, part] :

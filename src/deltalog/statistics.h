@@ -27,6 +27,12 @@ class StatisticsBuilder {
 
   /// Rows of the file; columns behind the fields' are passed over.
   void add(const columns::Batch& batch);
+  /// What is known of a leaf already, instead of its rows: nulls, and a column of its type with the
+  /// least and the greatest value (two nulls: not known). Leaves that are no column's, or lie
+  /// inside a list, are passed over.
+  void set_leaf(const std::vector<std::string>& path, uint64_t nulls,
+                const columns::Column& bounds);
+  void set_rows(uint64_t rows) { rows_ = rows; }
   uint64_t rows() const { return rows_; }
   /// The `stats` of an add action.
   std::string json() const;

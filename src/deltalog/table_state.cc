@@ -68,6 +68,9 @@ void TableState::apply(int64_t version, std::vector<Action> actions) {
 Status TableState::finish() {
   if (!protocol_) return Status(Code::kCorrupt, "the table's log has no protocol");
   if (!metadata_) return Status(Code::kCorrupt, "the table's log has no metadata");
+  if (metadata_->schema_string.empty()) {
+    return Status(Code::kCorrupt, "the table's metadata has no schema");
+  }
   if (metadata_->schema_string != parsed_schema_) {
     schema_ = TIDE_TRY(parse_schema(metadata_->schema_string));
     parsed_schema_ = metadata_->schema_string;

@@ -27,8 +27,8 @@ class TableState {
   void loaded(int64_t version) { version_ = version; }
   /// The commit `version`; also all commits up to it in one compacted commit.
   void apply(int64_t version, std::vector<Action> actions);
-  /// kCorrupt without protocol or metadata, or with a schema that cannot be parsed. To be called
-  /// when all commits are applied; parses the schema.
+  /// kCorrupt without protocol, metadata or schema, or with a schema that cannot be parsed. To be
+  /// called when all commits are applied; parses the schema.
   Status finish();
 
   /// -1: no commit yet.
