@@ -28,7 +28,10 @@ inline constexpr std::string_view kMirrorRole = "mirror";
 inline constexpr std::array kRoles = {
     Role{.name = kStorageRole},
     Role{.name = kControlRole, .stop_patience = std::chrono::milliseconds(120'000)},
-    Role{.name = kMirrorRole, .essential = false},
+    // It ends with a last cut of every branch.
+    Role{.name = kMirrorRole,
+         .essential = false,
+         .stop_patience = std::chrono::milliseconds(60'000)},
 };
 
 /// Null if there is no such role.

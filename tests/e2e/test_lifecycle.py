@@ -129,7 +129,7 @@ def test_kill_9_of_everything_keeps_acknowledged_data(instance):
         writer = continued(writer)
 
 
-@pytest.mark.parametrize("victim", ["postgres", "storage", "control"])
+@pytest.mark.parametrize("victim", ["postgres", "storage", "control", "mirror"])
 def test_kill_9_of_one_process_heals_by_itself(instance, victim):
     instance.up()
     instance.sql("CREATE TABLE acknowledged (id int PRIMARY KEY)")

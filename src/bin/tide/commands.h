@@ -54,6 +54,12 @@ int endpoint(const Common& common, const std::string& action, const std::string&
 int endpoint_list(const Common& common);
 int operations(const Common& common);
 
+int lake_status(const Common& common);
+/// `table`: [[DATABASE.]SCHEMA.]TABLE[@BRANCH], as in the status.
+int lake_path(const Common& common, const std::string& table);
+/// `op`: exclude or include.
+int lake_change(const Common& common, const std::string& op, const std::string& table);
+
 struct RoleOptions {
   std::string data;
   int supervisor = 0;

@@ -123,6 +123,23 @@ int main(int argc, char** argv) {
   }
   command(endpoints, "list", "List endpoints", [&] { return endpoint_list(common); });
 
+  CLI::App* lake = app.add_subcommand("lake", "The tables as Delta tables");
+  lake->require_subcommand(1);
+  command(lake, "status", "Which tables are in the lake, how far, and which are not and why",
+          [&] { return lake_status(common); });
+  std::string table;
+  command(lake, "path", "Print the directory of a table's Delta table",
+          [&] { return lake_path(common, table); })
+      ->add_option("TABLE[@BRANCH]", table)
+      ->required();
+  for (const Verb& verb : {Verb{"exclude", "Keep a table out of the lake"},
+                           Verb{"include", "Bring it back into the lake"}}) {
+    command(lake, verb.name, verb.help,
+            [&, op = verb.name] { return lake_change(common, op, table); })
+        ->add_option("TABLE[@BRANCH]", table)
+        ->required();
+  }
+
   std::string relation;
   std::string block;
   std::string lsn;
