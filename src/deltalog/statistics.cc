@@ -74,7 +74,8 @@ auto extremes(const Column& column, At at)
 struct StatisticsBuilder::Node {
   columns::Field field;
   std::vector<std::unique_ptr<Node>> children;  ///< Of structs.
-  bool counted = true;                          ///< False beyond the limit of leaves.
+  bool counted = true;  ///< False beyond the limit of leaves, and where nothing is known.
+  bool set = false;     ///< By set_leaf().
   uint64_t nulls = 0;
   Value min;
   Value max;
@@ -171,6 +172,11 @@ struct StatisticsBuilder::Node {
     }
   }
 
+  void forget_unset() {
+    for (const auto& child : children) child->forget_unset();
+    counted = counted && set;
+  }
+
   /// The bound as JSON; empty if there is none.
   std::string bound(const Value& value, bool maximum) const {
     if (!counted || !bounded || is_null(value)) return {};
@@ -255,8 +261,14 @@ void StatisticsBuilder::set_leaf(const std::vector<std::string>& path, uint64_t 
   if (!(bounds.type() == node->field.type)) return;
   node->add(bounds);
   node->nulls = nulls;
+  node->set = true;
   // Without bounds there may be a NaN behind it; a later batch must not make bounds of the rest.
   if (bounds.null_count() != 0) node->bounded = false;
+}
+
+void StatisticsBuilder::set_rows(uint64_t rows) {
+  rows_ = rows;
+  for (const auto& node : nodes_) node->forget_unset();
 }
 
 std::string StatisticsBuilder::json() const {

@@ -32,7 +32,9 @@ class StatisticsBuilder {
   /// inside a list, are passed over.
   void set_leaf(const std::vector<std::string>& path, uint64_t nulls,
                 const columns::Column& bounds);
-  void set_rows(uint64_t rows) { rows_ = rows; }
+  /// Ends a description by set_leaf(): leaves that were not set (lists, which have no leaf of their
+  /// own) have no statistics.
+  void set_rows(uint64_t rows);
   uint64_t rows() const { return rows_; }
   /// The `stats` of an add action.
   std::string json() const;
