@@ -142,10 +142,10 @@ tide_map_startup(void)
 	 * A part at first, as every start pays for the entries made here; dynahash takes the rest from the
 	 * requested space when it needs it.
 	 */
-	chunk_table = ShmemInitHash("tidewater chunk table", tide_map->chunk_count / 16,
+	chunk_table = ShmemInitHash("tidewater chunk table", tide_map->chunk_count / 64,
 								tide_map->chunk_count, &chunk_control,
 								HASH_ELEM | HASH_BLOBS | HASH_PARTITION);
-	relation_table = ShmemInitHash("tidewater relation table", relation_capacity() / 16,
+	relation_table = ShmemInitHash("tidewater relation table", relation_capacity() / 64,
 								   relation_capacity(), &relation_control,
 								   HASH_ELEM | HASH_BLOBS | HASH_PARTITION);
 	locks = GetNamedLWLockTranche(TRANCHE);

@@ -13,6 +13,7 @@
 #include "feed.h"
 #include "keeper.h"
 #include "miscadmin.h"
+#include "quick_start.h"
 #include "relation_size.h"
 #include "settings.h"
 #include "storage/ipc.h"
@@ -96,4 +97,5 @@ tidewater_compute_init(void)
 	tide_sync_guard_install();
 	tide_transaction_ends_install();
 	tide_keeper_register();
+	tide_quick_start_install();
 }
