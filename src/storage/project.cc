@@ -12,6 +12,7 @@ namespace {
 constexpr TimelineId kRoot{1};
 constexpr int kBranchWaitMs = 30000;
 constexpr int kParentWaitMs = 120000;
+constexpr int kSpareSegments = 2;
 
 int64_t now_us() {
   return std::chrono::duration_cast<std::chrono::microseconds>(
@@ -49,6 +50,8 @@ Result<std::unique_ptr<Project>> Project::open(Paths paths, redo::RedoPool& redo
   options.file_system = std::move(file_system);
   auto store = TIDE_TRY(pagestore::PageStore::open(std::move(options), redo));
   std::unique_ptr<Project> project(new Project(std::move(paths), std::move(store)));
+  project->spares_ =
+      TIDE_TRY(walstore::SpareSegments::open(project->paths_.wal + "/spare", kSpareSegments));
   TIDE_TRY(project->open_timelines());
   project->store_->set_wait_hook([raw = project.get()](TimelineId id) {
     if (auto service = raw->timeline(id); service.ok()) (*service)->nudge();
@@ -91,7 +94,7 @@ Status Project::open_timelines() {
 
 Status Project::open_timeline(TimelineId id) {
   std::shared_ptr<TimelineService> service =
-      TIDE_TRY(TimelineService::open(paths_.wal, id, *store_, image_queue_));
+      TIDE_TRY(TimelineService::open(paths_.wal, id, *store_, image_queue_, spares_.get()));
   std::unique_lock lock(mutex_);
   timelines_[id] = std::move(service);
   return {};

@@ -62,6 +62,7 @@ class Project {
   std::unique_ptr<ImageMaker> image_maker_;
   std::mutex shape_mutex_;           // one creation or deletion at a time; taken before all others
   mutable std::shared_mutex mutex_;  // guards timelines_
+  std::unique_ptr<walstore::SpareSegments> spares_;  // outlives the timelines
   std::map<TimelineId, std::shared_ptr<TimelineService>> timelines_;
 };
 

@@ -43,8 +43,9 @@ TimelineService::TimelineService(TimelineId id, std::unique_ptr<walstore::Timeli
 Result<std::unique_ptr<TimelineService>> TimelineService::open(const std::string& wal_root,
                                                                TimelineId id,
                                                                pagestore::PageStore& store,
-                                                               pagestore::ImageQueue& images) {
-  auto log = TIDE_TRY(walstore::TimelineLog::open(fmt::format("{}/{}", wal_root, id), id));
+                                                               pagestore::ImageQueue& images,
+                                                               walstore::SpareSegments* spares) {
+  auto log = TIDE_TRY(walstore::TimelineLog::open(fmt::format("{}/{}", wal_root, id), id, spares));
   EpochHistory history = log->history();
   std::unique_ptr<TimelineService> service(new TimelineService(id, std::move(log), store, images));
   const EpochHistory::Entry* last = history.last();

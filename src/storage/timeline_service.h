@@ -24,7 +24,8 @@ class TimelineService {
  public:
   static Result<std::unique_ptr<TimelineService>> open(const std::string& wal_root, TimelineId id,
                                                        pagestore::PageStore& store,
-                                                       pagestore::ImageQueue& images);
+                                                       pagestore::ImageQueue& images,
+                                                       walstore::SpareSegments* spares = nullptr);
   ~TimelineService();
 
   TimelineId id() const { return id_; }

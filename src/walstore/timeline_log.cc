@@ -61,9 +61,9 @@ std::string holders_of(const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<TimelineLog>> TimelineLog::open(const std::string& directory,
-                                                       TimelineId id) {
-  std::unique_ptr<TimelineLog> log(new TimelineLog(directory, id));
+Result<std::unique_ptr<TimelineLog>> TimelineLog::open(const std::string& directory, TimelineId id,
+                                                       SpareSegments* spares) {
+  std::unique_ptr<TimelineLog> log(new TimelineLog(directory, id, spares));
   if (!env::is_directory(directory)) {
     TIDE_TRY(env::make_directories(directory));
     TIDE_TRY(env::sync_directory(std::filesystem::path(directory).parent_path().string()));
@@ -326,6 +326,7 @@ Status TimelineLog::begin_epoch(Epoch epoch, Durability durability, Lsn start, L
   if (durability == Durability::kLocal) {
     feed = TIDE_TRY(FeedFile::create(directory + "/feed", epoch, first_end));
     TIDE_TRY(env::open_lock_file(directory + "/lock"));
+    lay_next_segment(directory, first_end);
   }
   TIDE_TRY(env::sync_directory(directory));
   Epoch promised_before = std::exchange(history_.promised, epoch);
@@ -342,6 +343,14 @@ Status TimelineLog::begin_epoch(Epoch epoch, Durability durability, Lsn start, L
   open_segment_ = {};
   obs::info("{} {} begins at {}, {} durability", id_, epoch, start, durability_name(durability));
   return {};
+}
+
+void TimelineLog::lay_next_segment(const std::string& directory, Lsn first_end) {
+  // PreallocXlogFiles() in xlog.c: from three quarters of a segment on.
+  uint64_t used = (first_end - 1).value() % kWalSegmentSize;
+  if (spares_ == nullptr || used < kWalSegmentSize / 4 * 3) return;
+  std::string next = pgformat::segment_file_name(segment_number(first_end - 1) + 1);
+  spares_->give(directory + "/" + next).status().ignore("then PostgreSQL makes it");
 }
 
 Result<size_t> TimelineLog::read(Lsn from, Lsn limit, std::span<std::byte> out) {

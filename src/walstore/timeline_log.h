@@ -17,6 +17,7 @@
 #include "pgformat/wal_segment.h"
 #include "walstore/epoch_history.h"
 #include "walstore/feed_file.h"
+#include "walstore/spare_segments.h"
 
 namespace tide::walstore {
 
@@ -31,7 +32,9 @@ namespace tide::walstore {
 /// synced. Thread-safe.
 class TimelineLog {
  public:
-  static Result<std::unique_ptr<TimelineLog>> open(const std::string& directory, TimelineId id);
+  /// `spares`: where begin_epoch() takes what its compute would have to write at once; may be null.
+  static Result<std::unique_ptr<TimelineLog>> open(const std::string& directory, TimelineId id,
+                                                   SpareSegments* spares = nullptr);
 
   TimelineId id() const { return id_; }
   EpochHistory history() const;
@@ -95,9 +98,12 @@ class TimelineLog {
 
  private:
   friend class FlushWatch;
-  TimelineLog(std::string directory, TimelineId id) : directory_(std::move(directory)), id_(id) {}
+  TimelineLog(std::string directory, TimelineId id, SpareSegments* spares)
+      : directory_(std::move(directory)), id_(id), spares_(spares) {}
   Lsn flushed_locked() const;
   void wake_locked() const;
+  /// Lays a spare segment behind the one the epoch begins in, if PostgreSQL would make one.
+  void lay_next_segment(const std::string& directory, Lsn first_end);
   Status save_history();
   /// `durable`: what is known to be durable; no WAL below may be missing or damaged.
   Result<End> scan_end(const EpochHistory::Entry& entry, Lsn from, Lsn durable) const;
@@ -116,6 +122,7 @@ class TimelineLog {
 
   std::string directory_;
   TimelineId id_;
+  SpareSegments* spares_;
   mutable std::mutex mutex_;  // guards history_, feed_, open segment
   EpochHistory history_;
   std::shared_ptr<FeedFile> feed_;  // shared: a reader may hold it while its epoch ends

@@ -72,6 +72,32 @@ class TimelineLogTest : public testing::Test {
   std::unique_ptr<TimelineLog> log_;
 };
 
+TEST_F(TimelineLogTest, AnEpochThatBeginsLateInASegmentHasTheNextOne) {
+  auto spares = SpareSegments::open(scratch_ / "spare", 1);
+  ASSERT_OK(spares);
+  for (int i = 0; i < 6000 && (*spares)->ready() == 0; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  auto log = TimelineLog::open(path(), kId, spares->get());
+  ASSERT_OK(log);
+  log_ = std::move(log).value();
+  auto next_of = [&](uint64_t epoch) {
+    return log_->epoch_directory(Epoch{epoch}) + "/" + pgformat::segment_file_name(6);
+  };
+  begin(1, kStart + 4096 * 8);
+  EXPECT_FALSE(env::exists(next_of(1)));
+  ASSERT_OK(log_->close_epoch(kStart + 4096 * 8));
+  Lsn late = kStart + kWalSegmentSize / 8 * 7;
+  begin(2, late, late - 8);
+  EXPECT_EQ(env::file_size(next_of(2)).value(), kWalSegmentSize);
+  EXPECT_EQ((*spares)->ready(), 0);
+  // It is no WAL: the end is found before it.
+  auto end = log_->close_epoch(late);
+  ASSERT_OK(end);
+  EXPECT_EQ(end->end, pgformat::checkpoint_record_end(late));
+  log_.reset();
+}
+
 TEST_F(TimelineLogTest, PromiseIsDurableAndOnlyRises) {
   ASSERT_OK(log_->promise(Epoch{4}));
   ASSERT_OK(log_->promise(Epoch{4}));
