@@ -107,6 +107,15 @@ Status Database::run(const std::string& sql, const std::vector<Value>& values) {
   return query(sql, values, [](const Row&) {});
 }
 
+Status Database::unsynced(const std::function<Status()>& body) {
+  std::lock_guard lock(mutex_);
+  if (depth_ > 0) return body();
+  TIDE_TRY(run("PRAGMA synchronous = NORMAL"));
+  Status outcome = body();
+  TIDE_TRY(run("PRAGMA synchronous = FULL"));
+  return outcome;
+}
+
 int64_t Database::last_insert_id() {
   std::lock_guard lock(mutex_);
   return sqlite3_last_insert_rowid(handle_);

@@ -56,6 +56,11 @@ class Database {
   /// one counts. Nobody else is inside meanwhile.
   Status transaction(const std::function<Status()>& body);
 
+  /// Commits of `body` may be lost in a power failure, not otherwise, until another commit follows:
+  /// for what means nothing then, on paths that users wait for. Inside a transaction it makes no
+  /// difference.
+  Status unsynced(const std::function<Status()>& body);
+
   /// kCorrupt with what SQLite found.
   Status check_integrity();
 

@@ -334,7 +334,8 @@ Status Service::carry_on(const Operation& operation) {
     // Some note their end together with their last change.
     Result<Operation> now = store_.operation(operation.id);
     if (!now.ok() || now->state == Operation::State::kRunning) {
-      Status ended = store_.end_operation(operation.id, outcome);
+      Status ended = is_start && outcome.ok() ? store_.end_started(operation.id)
+                                              : store_.end_operation(operation.id, outcome);
       if (!ended.ok() && outcome.ok()) outcome = ended;
     }
     obs::info("operation {}: {} of {} {}", operation.id, operation.kind, operation.branch,

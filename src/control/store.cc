@@ -360,13 +360,19 @@ Status Store::set_endpoint_wanted(TimelineId timeline, bool wanted) {
 }
 
 Status Store::set_endpoint_begun(TimelineId timeline, Epoch epoch, const std::string& lock_file) {
-  return database_->run("UPDATE endpoints SET epoch = ?, lock_file = ?, pid = 0 WHERE timeline = ?",
-                        {static_cast<int64_t>(epoch.value), lock_file, id_of(timeline)});
+  // After a power failure no process is left to be found.
+  return database_->unsynced([&] {
+    return database_->run(
+        "UPDATE endpoints SET epoch = ?, lock_file = ?, pid = 0 WHERE timeline = ?",
+        {static_cast<int64_t>(epoch.value), lock_file, id_of(timeline)});
+  });
 }
 
 Status Store::set_endpoint_started(TimelineId timeline, int64_t pid) {
-  return database_->run("UPDATE endpoints SET pid = ?, last_start = ? WHERE timeline = ?",
-                        {pid, now_text(), id_of(timeline)});
+  return database_->unsynced([&] {
+    return database_->run("UPDATE endpoints SET pid = ?, last_start = ? WHERE timeline = ?",
+                          {pid, now_text(), id_of(timeline)});
+  });
 }
 
 Status Store::set_endpoint_stopped(TimelineId timeline) {
@@ -455,6 +461,10 @@ Status Store::end_operation(int64_t id, const Status& outcome) {
     return database_->run("DELETE FROM operations WHERE state <> 'running' AND id <= ?",
                           {id - kOperationsKept});
   });
+}
+
+Status Store::end_started(int64_t id) {
+  return database_->unsynced([&] { return end_operation(id, {}); });
 }
 
 Result<Operation> Store::operation(int64_t id) {

@@ -134,6 +134,8 @@ class Store {
   Status set_operation_step(int64_t id, const std::string& step);
   /// Done, or failed if `outcome` is an error.
   Status end_operation(int64_t id, const Status& outcome);
+  /// The same for a start that went well. Lost in a power failure, it is only done again.
+  Status end_started(int64_t id);
   Result<Operation> operation(int64_t id);
   Result<std::vector<Operation>> running_operations();
   Result<std::vector<Operation>> recent_operations(int limit);
