@@ -26,6 +26,7 @@
 #include "base/bytes.h"
 #include "compute/configuration.h"
 #include "env/file.h"
+#include "obs/log.h"
 
 namespace tide::compute {
 namespace {
@@ -37,6 +38,11 @@ constexpr std::string_view kIdVariable = "TIDE_COMPUTE";
 constexpr milliseconds kLeftovers{10'000};
 constexpr milliseconds kReaping{1'000};
 constexpr uint64_t kLogTail = 8192;
+constexpr int kLookAgainMs = 20;
+
+double ms(steady_clock::duration time) {
+  return std::chrono::duration<double, std::milli>(time).count();
+}
 
 /// The path as the kernel shows it in /proc/PID/cwd.
 std::string canonical(const std::string& path) {
@@ -259,6 +265,29 @@ std::string postmaster_state(const std::string& data_dir) {
   return content->substr(at, content->find_first_of(" \n", at) - at);
 }
 
+/// Reports what happens to files in a directory; without inotify (its instances are limited per
+/// user) an empty descriptor.
+env::FileDescriptor watch_directory(const std::string& directory) {
+  env::FileDescriptor changes(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+  if (changes.is_open() &&
+      ::inotify_add_watch(changes.get(), directory.c_str(), IN_MODIFY | IN_ONLYDIR) < 0) {
+    changes.reset();
+  }
+  return changes;
+}
+
+/// Returns soon after a file of the watched directory was written or the process has ended; in any
+/// case after a while.
+void wait_for_change(int changes, int pidfd) {
+  pollfd entries[2] = {{.fd = pidfd, .events = POLLIN, .revents = 0},
+                       {.fd = changes, .events = POLLIN, .revents = 0}};
+  if (::poll(entries, 2, changes >= 0 ? kLookAgainMs : 1) > 0 && entries[1].revents != 0) {
+    alignas(inotify_event) char events[4096];
+    while (::read(changes, events, sizeof events) > 0) {
+    }
+  }
+}
+
 std::string log_tail(const std::string& log_file, uint64_t from) {
   Result<env::FileDescriptor> file = env::open_file(log_file, O_RDONLY);
   Result<uint64_t> size = env::file_size(log_file);
@@ -415,8 +444,10 @@ Result<std::unique_ptr<Compute>> start(const Installation& installation, const C
   remove_shared_memory(data_dir);
   TIDE_TRY(discard_directory(data_dir));
   TIDE_TRY(env::make_directories(data_dir));
+  auto began = steady_clock::now();
   Status unpacked = unpack_tar(backup, data_dir);
   if (!unpacked.ok()) return std::move(unpacked).with_context("unpack the base backup");
+  auto unpacked_at = steady_clock::now();
   ComputeSpec resolved = spec;
   resolved.data_dir = data_dir;
   TIDE_TRY(write_configuration(resolved));
@@ -438,6 +469,7 @@ Result<std::unique_ptr<Compute>> start(const Installation& installation, const C
   postmaster.output_file = spec.log_file;
   postmaster.own_session = true;
   postmaster.inherit = {lock.get()};
+  env::FileDescriptor changes = watch_directory(data_dir);
   env::Process process = TIDE_TRY(env::spawn(postmaster));
   std::unique_ptr<Compute> compute(new Compute(id, data_dir, spec.lock_file, std::move(process)));
   lock.reset();
@@ -445,7 +477,8 @@ Result<std::unique_ptr<Compute>> start(const Installation& installation, const C
   // The postmaster itself says in its pid file when it takes connections. Reading it costs it
   // nothing, while every attempt to connect would make it fork.
   while (postmaster_state(data_dir) != "ready") {
-    Result<bool> ended = compute->wait_for_end(milliseconds(1));
+    wait_for_change(changes.get(), compute->process().pidfd());
+    Result<bool> ended = compute->wait_for_end(milliseconds(0));
     Status failure;
     if (!ended.ok()) {
       failure = std::move(ended).status();
@@ -460,6 +493,8 @@ Result<std::unique_ptr<Compute>> start(const Installation& installation, const C
     compute->kill_all(kLeftovers).ignore("the first failure counts; the next start kills again");
     return failure;
   }
+  obs::info("{} {}: base backup {:.1f} ms, PostgreSQL until ready {:.1f} ms", spec.timeline,
+            spec.epoch, ms(unpacked_at - began), ms(steady_clock::now() - unpacked_at));
   return compute;
 }
 

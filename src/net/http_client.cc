@@ -63,6 +63,7 @@ class Call {
   Status read_head() {
     parser_.body_limit(boost::none);
     parser_.header_limit(64 * 1024);
+    buffer_.reserve(piece_.size());  // reads are as large as the room there is
     arm();
     http::async_read_header(stream_, buffer_, parser_,
                             [this](error_code error, size_t) { outcome_ = error; });

@@ -1,6 +1,7 @@
 #include "pagestore/base_backup.h"
 
 #include <map>
+#include <set>
 
 #include "base/bytes.h"
 #include "base/crc32c.h"
@@ -15,6 +16,9 @@ using pgformat::kSlruPagesPerSegment;
 constexpr uint64_t kFirstUnloggedLsn = 1000;             // xlogdefs.h, FirstNormalUnloggedLSN
 constexpr uint32_t kReplicationStateMagic = 0x1257DADE;  // origin.c
 constexpr std::string_view kVersionFile = "15\n";
+/// What is brought along of relations: each byte delays every start a little.
+constexpr uint64_t kOneRelationBytesMax = 1 << 20;
+constexpr uint64_t kRelationBytesMax = 6 << 20;
 
 constexpr const char* kDirectories[] = {
     "base",         "global",      "pg_commit_ts", "pg_dynshmem",          "pg_logical",
@@ -44,7 +48,9 @@ class Backup {
     TIDE_TRY(list(Kind::kDatabase, [&](std::string_view body, std::string_view value) -> Status {
       uint32_t spc = load_be32(body.data());
       if (value.empty() || spc != kDefaultTablespace) return {};
-      std::string path = database_path(spc, load_be32(body.data() + 4));
+      uint32_t db = load_be32(body.data() + 4);
+      std::string path = database_path(spc, db);
+      databases_.insert(db);
       TIDE_TRY(tar_.directory(path));
       return tar_.file(path + "/PG_VERSION", kVersionFile);
     }));
@@ -107,15 +113,31 @@ class Backup {
       RelFork rel = rel_of_body(body);
       auto blocks = TIDE_TRY(store_.rel_size(timeline_, rel, at_));
       if (!blocks) return {};
-      std::vector<PageTag> tags;
-      for (uint32_t block = 0; block < *blocks; ++block) tags.push_back({rel, block});
-      std::string content(tags.size() * kPageSize, '\0');
-      TIDE_TRY(
-          store_.pages().read(timeline_, tags, at_, reinterpret_cast<std::byte*>(content.data())));
+      std::string content = TIDE_TRY(content_of(rel, *blocks));
       std::string path = fmt::format("{}/{}", database_path(rel.spc, rel.db), rel.rel);
       TIDE_TRY(tar_.file(path + "_init", content));
       return tar_.file(path, content);
     });
+  }
+
+  /// Whole files: the extension takes a file that is there for complete.
+  Status write_relations(std::span<const RelFork> relations) {
+    uint64_t left = kRelationBytesMax;
+    for (const RelFork& rel : relations) {
+      bool shared = rel.spc == kGlobalTablespace && rel.db == 0;
+      bool known = rel.spc == kDefaultTablespace && databases_.contains(rel.db);
+      if (rel.fork != Fork::kMain || !(shared || known)) continue;
+      RelFork init = rel;
+      init.fork = Fork::kInit;
+      if (TIDE_TRY(store_.rel_size(timeline_, init, at_))) continue;
+      uint32_t blocks = TIDE_TRY(store_.rel_size(timeline_, rel, at_)).value_or(0);
+      uint64_t bytes = uint64_t{blocks} * kPageSize;
+      if (blocks == 0 || bytes > kOneRelationBytesMax || bytes > left) continue;
+      left -= bytes;
+      TIDE_TRY(tar_.file(fmt::format("{}/{}", database_path(rel.spc, rel.db), rel.rel),
+                         TIDE_TRY(content_of(rel, blocks))));
+    }
+    return {};
   }
 
   Status write_control_file() {
@@ -134,6 +156,15 @@ class Backup {
   }
 
  private:
+  Result<std::string> content_of(const RelFork& rel, uint32_t blocks) {
+    std::vector<PageTag> tags;
+    for (uint32_t block = 0; block < blocks; ++block) tags.push_back({rel, block});
+    std::string content(tags.size() * kPageSize, '\0');
+    TIDE_TRY(
+        store_.pages().read(timeline_, tags, at_, reinterpret_cast<std::byte*>(content.data())));
+    return content;
+  }
+
   template <typename Visit>
   Status list(Kind kind, Visit visit) {
     return store_.versions().list(
@@ -145,6 +176,7 @@ class Backup {
   TimelineId timeline_;
   Lsn at_;
   TarWriter& tar_;
+  std::set<uint32_t> databases_;
 };
 
 }  // namespace
@@ -167,7 +199,7 @@ Result<pgformat::ControlFile> stored_control_file(const PageStore& store, Timeli
 
 Status write_base_backup(const PageStore& store, TimelineId timeline, Lsn at,
                          const std::vector<std::pair<std::string, std::string>>& wal_files,
-                         TarWriter& tar) {
+                         TarWriter& tar, std::span<const RelFork> relations) {
   Backup backup(store, timeline, at, tar);
   TIDE_TRY(backup.write_skeleton());
   TIDE_TRY(backup.write_databases());
@@ -175,6 +207,7 @@ Status write_base_backup(const PageStore& store, TimelineId timeline, Lsn at,
   TIDE_TRY(backup.write_prepared_transactions());
   TIDE_TRY(backup.write_replication_origins());
   TIDE_TRY(backup.write_unlogged_relations());
+  TIDE_TRY(backup.write_relations(relations));
   if (!wal_files.empty()) {
     TIDE_TRY(tar.directory("pg_wal"));
     TIDE_TRY(tar.directory("pg_wal/archive_status"));

@@ -523,6 +523,31 @@ TEST_F(RealClusterTest, TemplateImportHasEveryFile) {
   EXPECT_EQ(store_->durable(kRootTimeline), imported_.lsn);
 }
 
+TEST_F(RealClusterTest, ABackupBringsWantedRelationsAlong) {
+  end_ = imported_.lsn;
+  std::string archive;
+  TarWriter tar([&](std::string_view bytes) {
+    archive += bytes;
+    return Status();
+  });
+  const RelFork wanted[] = {{1663, 5, 1259},
+                            {1664, 0, 1262},
+                            {1663, 5, 999999},
+                            {1663, 4711, 1259},
+                            {1663, 5, 1259, Fork::kVisibilityMap}};
+  ASSERT_OK(write_base_backup(*store_, kRootTimeline, end_, {}, tar, wanted));
+  std::string file = scratch_ / "backup.tar";
+  ASSERT_OK(env::write_file(file, archive, 0644));
+  std::string data = scratch_ / "unpacked";
+  ASSERT_OK(env::make_directories(data));
+  ASSERT_EQ(pgformat::run_as_postgres("tar -xf " + file + " -C " + data), 0);
+  EXPECT_EQ(env::read_file(data + "/base/5/1259").value(), pages_of(wanted[0]));
+  EXPECT_EQ(env::read_file(data + "/global/1262").value(), pages_of(wanted[1]));
+  for (const char* absent : {"/base/5/999999", "/base/4711", "/base/5/1259_vm", "/base/1/1259"}) {
+    EXPECT_FALSE(env::exists(data + absent)) << absent;
+  }
+}
+
 TEST_F(RealClusterTest, AClusterThatCrashedIsNoTemplate) {
   ASSERT_TRUE(cluster_.start());
   ASSERT_TRUE(cluster_.crash());

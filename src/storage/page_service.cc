@@ -168,6 +168,7 @@ class PageService::Connection {
       return {Code::kInvalid,
               fmt::format("{} blocks from block {}", request.block_count, request.first_block)};
     }
+    if (epoch_.value != 0) service_.first_touch_.note(timeline_, rel_fork(request.rel));
     Lsn at = TIDE_TRY(position(request.request_lsn, request.min_lsn));
     // A truncated fork's pages are still stored, for those who ask at an older LSN.
     uint32_t end = TIDE_TRY(store_.rel_size(timeline_, rel_fork(request.rel), at)).value_or(0);

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "env/file.h"
 #include "pagestore/page_store.h"
+#include "storage/first_touch.h"
 
 namespace tide::storage {
 
@@ -33,6 +34,8 @@ class PageService {
                                                     const pagestore::PageStore& store,
                                                     CurrentEpoch current_epoch,
                                                     LearnerService* learners = nullptr);
+  /// What computes ask for first.
+  FirstTouch& first_touch() { return first_touch_; }
   /// Breaks all connections off and waits for their threads. `learners` answers no more.
   ~PageService();
 
@@ -54,6 +57,7 @@ class PageService {
   env::FileDescriptor quit_;  // eventfd
   const pagestore::PageStore& store_;
   CurrentEpoch current_epoch_;
+  FirstTouch first_touch_;
   LearnerService* learners_;
   std::atomic<uint64_t> requests_{0};
   std::atomic<uint64_t> pages_{0};

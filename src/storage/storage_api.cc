@@ -154,7 +154,9 @@ class Api {
   }
 
   Result<json> delete_timeline(const HttpRequest& request) {
-    TIDE_TRY(project_.delete_timeline(TIDE_TRY(timeline_param(request))));
+    TimelineId id = TIDE_TRY(timeline_param(request));
+    TIDE_TRY(project_.delete_timeline(id));
+    parts_.pages.first_touch().forget(id);
     return json::object();
   }
 
@@ -197,7 +199,11 @@ class Api {
       auto wal_files = TIDE_TRY(timeline->first_wal_files(Epoch{epoch}));
       HttpResponse response;
       response.content_type = "application/x-tar";
-      response.stream = [this, timeline, start, wal_files](net::HttpBodyWriter& body) {
+      auto relations =
+          parts_.pages.first_touch().relations(timeline->id(), project_.store().tree());
+      parts_.pages.first_touch().begin(timeline->id());
+      response.stream = [this, timeline, start, wal_files,
+                         relations](net::HttpBodyWriter& body) -> Status {
         std::string buffer;
         pagestore::TarWriter tar([&](std::string_view bytes) -> Status {
           buffer += bytes;
@@ -206,8 +212,8 @@ class Api {
           buffer.clear();
           return {};
         });
-        TIDE_TRY(
-            pagestore::write_base_backup(project_.store(), timeline->id(), start, wal_files, tar));
+        TIDE_TRY(pagestore::write_base_backup(project_.store(), timeline->id(), start, wal_files,
+                                              tar, relations));
         return body.write(buffer);
       };
       return response;
