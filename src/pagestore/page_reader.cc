@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
+#include <memory>
 #include <string>
 
 #include "pagestore/page_version.h"
@@ -12,15 +14,42 @@ namespace {
 
 struct Step {
   Lsn lsn;
-  std::string value;
+  std::string_view value;
 };
 
 /// A page's versions from its newest base (first) to the version asked for (last).
 using Chain = std::vector<Step>;
 
+/// Holds the bytes of versions while a request is answered: thousands of small ones in a run of
+/// pages, for which an allocation each would cost more than the redo.
+class Arena {
+ public:
+  std::string_view keep(std::string_view bytes) {
+    if (blocks_.empty() || kBlock - used_ < bytes.size()) {
+      if (bytes.size() > kBlock / 4) {
+        large_.emplace_back(bytes);
+        return large_.back();
+      }
+      blocks_.push_back(std::make_unique_for_overwrite<char[]>(kBlock));
+      used_ = 0;
+    }
+    char* at = blocks_.back().get() + used_;
+    std::memcpy(at, bytes.data(), bytes.size());
+    used_ += bytes.size();
+    return {at, bytes.size()};
+  }
+
+ private:
+  // Below what malloc takes from the kernel anew each time.
+  static constexpr size_t kBlock = 64 * 1024;
+  std::vector<std::unique_ptr<char[]>> blocks_;
+  std::deque<std::string> large_;
+  size_t used_ = 0;
+};
+
 /// Takes one version, newest first; false once the chain reaches a base.
-bool extend_chain(Chain& chain, Lsn lsn, std::string_view value) {
-  chain.push_back({lsn, std::string(value)});
+bool extend_chain(Chain& chain, Arena& arena, Lsn lsn, std::string_view value) {
+  chain.push_back({lsn, arena.keep(value)});
   return !is_base(value);
 }
 
@@ -66,7 +95,7 @@ class MixedChain {
     records_.clear();
     while (next_ < chain_.size() && is_record(chain_[next_].value)) {
       const Step& step = chain_[next_++];
-      records_.push_back({step.lsn, as_bytes(std::string_view(step.value).substr(1))});
+      records_.push_back({step.lsn, as_bytes(step.value.substr(1))});
     }
     if (has_page_) base_.assign(out_, out_ + kPageSize);
     *request = {tag_, has_page_ ? base_.data() : nullptr, records_, out_, {}};
@@ -91,10 +120,11 @@ Status PageReader::read(TimelineId timeline, std::span<const PageTag> tags, Lsn 
   std::vector<std::string> bodies;
   bodies.reserve(tags.size());
   for (const PageTag& tag : tags) bodies.push_back(page_body(tag));
+  Arena arena;
   std::vector<Chain> chains(tags.size());
   TIDE_TRY(versions_.walk_many(timeline, Kind::kPage, bodies, at,
                                [&](size_t index, Lsn lsn, std::string_view value) {
-                                 return extend_chain(chains[index], lsn, value);
+                                 return extend_chain(chains[index], arena, lsn, value);
                                }));
   if (chain_lsns != nullptr) chain_lsns->assign(tags.size(), Lsn());
 
@@ -130,10 +160,11 @@ Status PageReader::read(TimelineId timeline, std::span<const PageTag> tags, Lsn 
 
 Result<bool> PageReader::read_slru(TimelineId timeline, SlruPage page, Lsn at, std::byte* out,
                                    Lsn* chain_lsn) const {
+  Arena arena;
   Chain chain;
   TIDE_TRY(versions_.walk(
       timeline, Kind::kSlru, slru_body(page.slru, page.page), at,
-      [&](Lsn lsn, std::string_view value) { return extend_chain(chain, lsn, value); }));
+      [&](Lsn lsn, std::string_view value) { return extend_chain(chain, arena, lsn, value); }));
   if (chain.empty() || chain.front().value.front() == static_cast<char>(VersionTag::kGone))
     return false;
   if (chain_lsn != nullptr) *chain_lsn = chain.front().lsn;

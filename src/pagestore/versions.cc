@@ -56,8 +56,9 @@ Status Versions::walk_many(TimelineId timeline, Kind kind, std::span<const std::
     for (size_t index : open) {
       bool more = true;
       for (iterator->Seek(version_key(kind, level.timeline, bodies[index], level.limit));
-           more && iterator->Valid(); iterator->Next()) {
+           iterator->Valid(); iterator->Next()) {
         more = visit(index, lsn_of(view(iterator->key())), view(iterator->value()));
+        if (!more) break;
       }
       TIDE_TRY(status_of(iterator->status(), "read versions"));
       if (more) still_open.push_back(index);
