@@ -3,9 +3,13 @@
  */
 #include "fetch.h"
 
+#include <fcntl.h>
+#include <unistd.h>
+
 #include "access/transam.h"
 #include "common/hashfn.h"
 #include "eviction.h"
+#include "fork_files.h"
 #include "page_client.h"
 #include "port/pg_bitutils.h"
 #include "settings.h"
@@ -21,6 +25,9 @@
 
 /* Random misses in a larger catalog still come in bunches: every backend reads its relation cache. */
 #define CATALOG_RUN 8
+
+/* After a run this long, the next chunk is asked for before it is missed. */
+#define AHEAD_FROM 16
 
 #define FIRST_RUN 4
 #define RUN_SLOTS 64
@@ -79,6 +86,59 @@ choose_count(const TideChunk *chunk, const ChunkTag *tag, BlockNumber block, Blo
 	return count;
 }
 
+/*
+ * Of a scan that takes whole chunks in their order, the next one: the page store prepares it while we use
+ * this one.
+ */
+static void
+ask_ahead(TideRelation *relation, const ChunkTag *tag, BlockNumber next, uint32 fetched,
+		  BlockNumber fork_blocks)
+{
+	ChunkTag	next_tag;
+	TideChunk  *chunk;
+	XLogRecPtr	min_lsn = tide_settings.start_lsn;
+
+	if (fetched < AHEAD_FROM || next % CHUNK_BLOCKS != 0 || next >= fork_blocks)
+		return;
+	tide_chunk_tag(&next_tag, &tag->node, tag->fork, next);
+	chunk = tide_map_find_chunk(&next_tag);
+	if (chunk != NULL)
+	{
+		if (pg_atomic_read_u64(&chunk->present) != 0)
+			return;
+		min_lsn = Max(min_lsn, pg_atomic_read_u64(&chunk->given_up_lsn));
+	}
+	else
+		min_lsn = Max(min_lsn, pg_atomic_read_u64(&relation->given_up_lsn));
+	tide_fetch_ahead(&tag->node, tag->fork, next, Min(CHUNK_BLOCKS, fork_blocks - next), min_lsn);
+}
+
+/* Writes blocks that follow each other at once, or one by one where the file cannot be had. */
+static void
+write_pages(SMgrRelation reln, ForkNumber fork, BlockNumber first, uint32 count, const char *pages)
+{
+	char		path[MAXPGPATH];
+	int			file;
+	bool		done = false;
+
+	/* They lie in one chunk, so in one segment. The chunk's lock keeps the file in its place. */
+	if (count > 1)
+	{
+		tide_segment_path(path, &reln->smgr_rnode.node, fork, first / RELSEG_SIZE);
+		file = open(path, O_WRONLY | O_CLOEXEC | PG_BINARY, 0);
+		if (file >= 0)
+		{
+			done = pg_pwrite(file, pages, (size_t) count * BLCKSZ,
+							 (off_t) (first % RELSEG_SIZE) * BLCKSZ) == (ssize_t) count * BLCKSZ;
+			close(file);
+		}
+	}
+	if (done)
+		return;
+	for (uint32 i = 0; i < count; i++)
+		mdwrite(reln, fork, first + i, (char *) pages + (size_t) i * BLCKSZ, true);
+}
+
 /* Puts fetched pages into the local file, but for blocks that came or changed meanwhile. */
 static void
 store_pages(SMgrRelation reln, TideChunk *chunk, ForkNumber fork, BlockNumber first, uint32 count)
@@ -86,14 +146,18 @@ store_pages(SMgrRelation reln, TideChunk *chunk, ForkNumber fork, BlockNumber fi
 	uint64		present = pg_atomic_read_u64(&chunk->present);
 	uint64		stored = 0;
 
-	for (uint32 i = 0; i < count; i++)
+	for (uint32 i = 0; i < count;)
 	{
-		uint64		bit = tide_block_bit(first + i);
+		uint32		length = 0;
 
-		if ((present & bit) != 0)
-			continue;
-		mdwrite(reln, fork, first + i, answer + (size_t) i * BLCKSZ, true);
-		stored |= bit;
+		while (i + length < count && (present & tide_block_bit(first + i + length)) == 0)
+		{
+			stored |= tide_block_bit(first + i + length);
+			length++;
+		}
+		if (length > 0)
+			write_pages(reln, fork, first + i, length, answer + (size_t) i * BLCKSZ);
+		i += length + 1;
 	}
 	tide_chunk_set_present(chunk, stored);
 }
@@ -123,12 +187,17 @@ tide_fetch_block(SMgrRelation reln, TideRelation *relation, ForkNumber fork, Blo
 	tide_chunk_tag(&tag, &relation->node, fork, block);
 	chunk = tide_map_chunk(relation, &tag);
 	count = choose_count(chunk, &tag, block, fork_blocks);
+	/* What is on its way comes as it was asked for, if the fork still has it; others' blocks stay. */
+	if (tide_ahead_count(&tag.node, fork, block) > 0 &&
+		tide_ahead_count(&tag.node, fork, block) <= fork_blocks - block)
+		count = tide_ahead_count(&tag.node, fork, block);
 	min_lsn = Max(tide_settings.start_lsn, pg_atomic_read_u64(&chunk->given_up_lsn));
 	if (!tide_chunk_is(chunk, &tag))
 		return false;
 
 	at_lsn = tide_fetch_pages(&relation->node, fork, block, count, min_lsn, answer);
 	note_run_end(&tag, block + count);
+	ask_ahead(relation, &tag, block + count, count, fork_blocks);
 
 	/*
 	 * While we waited without a lock, neighbours may have been fetched or written by others (then they

@@ -16,6 +16,7 @@
 #include "storage/fd.h"
 #include "storage/ipc.h"
 #include "storage/pmsignal.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 #include "wal_position.h"
@@ -53,6 +54,25 @@ typedef struct Client
 
 static Client client = {.socket = -1};
 
+/* Pages that were asked for before they were wanted. */
+typedef enum AheadState
+{
+	AHEAD_NONE = 0,
+	AHEAD_ASKED,				/* the answer comes before all others on this connection */
+	AHEAD_HERE					/* in `pages` */
+} AheadState;
+
+typedef struct Ahead
+{
+	AheadState	state;
+	uint64		request;
+	TidePsGetPages asked;
+	XLogRecPtr	at_lsn;			/* of the pages that are here */
+	char	   *pages;			/* room for TIDE_PS_MAX_BLOCKS; kept */
+} Ahead;
+
+static Ahead ahead;
+
 /* One request with its answer's place. */
 typedef struct Exchange
 {
@@ -89,6 +109,8 @@ disconnect(void)
 	}
 	client.socket = -1;
 	client.busy = false;
+	if (ahead.state == AHEAD_ASKED)
+		ahead.state = AHEAD_NONE;
 }
 
 /* What may end the wait, between two attempts or inside one. */
@@ -250,6 +272,58 @@ exchange_once(const Exchange *exchange)
 }
 
 static bool
+is_same_fork(const TidePsRelFork *left, const TidePsRelFork *right)
+{
+	return memcmp(left, right, sizeof(TidePsRelFork)) == 0;
+}
+
+/* Takes the answer to the question asked ahead, if one is open. False: the connection is of no use. */
+static bool
+receive_ahead(void)
+{
+	TidePsHeader header;
+	TidePsPages answer;
+	size_t		length = (size_t) ahead.asked.block_count * BLCKSZ;
+
+	if (ahead.state != AHEAD_ASKED)
+		return true;
+	/* Whatever ends this early leaves an answer half read. */
+	client.busy = true;
+	ahead.state = AHEAD_NONE;
+	if (!receive_all(&header, sizeof(header)))
+		return false;
+	if (header.request_id == ahead.request && header.type == TIDE_PS_ERROR)
+	{
+		/* Nobody needs these pages yet: whoever does asks again and hears it again. */
+		char		message[MAX_MESSAGE];
+
+		if (header.length > sizeof(message) || !receive_all(message, header.length))
+			return false;
+		client.busy = false;
+		return true;
+	}
+	if (header.request_id != ahead.request || header.type != TIDE_PS_PAGES ||
+		header.length != sizeof(answer) + length)
+	{
+		trouble("it answered what was asked ahead with type %u, length %u", header.type, header.length);
+		return false;
+	}
+	if (!receive_all(&answer, sizeof(answer)) || !receive_all(ahead.pages, length))
+		return false;
+	if (!is_same_fork(&answer.rel, &ahead.asked.rel) ||
+		answer.first_block != ahead.asked.first_block ||
+		answer.block_count != ahead.asked.block_count || answer.at_lsn < ahead.asked.min_lsn)
+	{
+		trouble("it answered what was asked ahead with other pages");
+		return false;
+	}
+	client.busy = false;
+	ahead.at_lsn = answer.at_lsn;
+	ahead.state = AHEAD_HERE;
+	return true;
+}
+
+static bool
 open_socket(void)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -308,6 +382,7 @@ ensure_connected(void)
 		client.socket = -1;
 		client.busy = false;
 		client.owner = MyProcPid;
+		ahead.state = AHEAD_NONE;
 	}
 	if (client.busy)
 		disconnect();
@@ -357,6 +432,8 @@ exchange(const Exchange *request, XLogRecPtr min_lsn)
 		Outcome		outcome = ensure_connected();
 
 		pgstat_report_wait_start(PG_WAIT_EXTENSION);
+		if (outcome == OUTCOME_DONE && !receive_ahead())
+			outcome = OUTCOME_LOST;
 		if (outcome == OUTCOME_DONE)
 			outcome = exchange_once(request);
 		pgstat_report_wait_end();
@@ -376,12 +453,6 @@ exchange(const Exchange *request, XLogRecPtr min_lsn)
 }
 
 /* An answer of the right type for another fork: never use it, never use that connection again. */
-static bool
-is_same_fork(const TidePsRelFork *left, const TidePsRelFork *right)
-{
-	return memcmp(left, right, sizeof(TidePsRelFork)) == 0;
-}
-
 static void
 wrong_answer(void)
 {
@@ -399,6 +470,82 @@ rel_fork(const RelFileNode *node, ForkNumber fork)
 	TidePsRelFork rel = {node->spcNode, node->dbNode, node->relNode, (uint32) fork};
 
 	return rel;
+}
+
+static bool
+is_ahead(const RelFileNode *node, ForkNumber fork, BlockNumber first)
+{
+	TidePsRelFork rel = rel_fork(node, fork);
+
+	return ahead.state != AHEAD_NONE && client.owner == MyProcPid &&
+		is_same_fork(&rel, &ahead.asked.rel) && first == ahead.asked.first_block;
+}
+
+uint32
+tide_ahead_count(const RelFileNode *node, ForkNumber fork, BlockNumber first)
+{
+	return is_ahead(node, fork, first) ? ahead.asked.block_count : 0;
+}
+
+/* The pages that were asked for ahead, if they are these and new enough. */
+static bool
+take_ahead(const RelFileNode *node, ForkNumber fork, BlockNumber first, uint32 count,
+		   XLogRecPtr min_lsn, char *pages)
+{
+	if (!is_ahead(node, fork, first) || count != ahead.asked.block_count)
+		return false;
+	tide_feed_check_fenced();
+	pgstat_report_wait_start(PG_WAIT_EXTENSION);
+	if (!receive_ahead())
+		disconnect();
+	pgstat_report_wait_end();
+	if (ahead.state != AHEAD_HERE)
+		return false;
+	ahead.state = AHEAD_NONE;	/* once: the next question may be for newer ones */
+	if (ahead.at_lsn < min_lsn)
+		return false;
+	memcpy(pages, ahead.pages, (size_t) count * BLCKSZ);
+	return true;
+}
+
+void
+tide_fetch_ahead(const RelFileNode *node, ForkNumber fork, BlockNumber first, uint32 count,
+				 XLogRecPtr min_lsn)
+{
+	struct
+	{
+		TidePsHeader header;
+		TidePsGetPages body;
+	}			request;
+
+	/* Where there is no conversation now, or something would have to be waited for, it is not worth it. */
+	if (client.socket < 0 || client.owner != MyProcPid || client.busy ||
+		ahead.state == AHEAD_ASKED || count == 0 || count > TIDE_PS_MAX_BLOCKS ||
+		min_lsn > GetFlushRecPtr(NULL))
+		return;
+	if (ahead.pages == NULL)
+		ahead.pages = MemoryContextAlloc(TopMemoryContext, (size_t) TIDE_PS_MAX_BLOCKS * BLCKSZ);
+
+	memset(&request, 0, sizeof(request));
+	request.header.length = sizeof(request.body);
+	request.header.type = TIDE_PS_GET_PAGES;
+	request.header.request_id = ++client.last_request;
+	request.body.rel = rel_fork(node, fork);
+	request.body.first_block = first;
+	request.body.block_count = count;
+	request.body.request_lsn = TIDE_PS_LATEST;
+	request.body.min_lsn = tide_normalize(min_lsn);
+
+	client.busy = true;
+	if (!send_all(&request, sizeof(request)))
+	{
+		disconnect();
+		return;
+	}
+	client.busy = false;
+	ahead.state = AHEAD_ASKED;
+	ahead.request = request.header.request_id;
+	ahead.asked = request.body;
 }
 
 XLogRecPtr
@@ -424,6 +571,8 @@ tide_fetch_pages(const RelFileNode *node, ForkNumber fork, BlockNumber first, ui
 		.payload_length = (size_t) count * BLCKSZ,
 	};
 
+	if (take_ahead(node, fork, first, count, request.min_lsn, pages))
+		return ahead.at_lsn;
 	for (;;)
 	{
 		exchange(&both, request.min_lsn);

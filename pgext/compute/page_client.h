@@ -24,6 +24,19 @@
 extern XLogRecPtr tide_fetch_pages(const RelFileNode *node, ForkNumber fork, BlockNumber first,
 								   uint32 count, XLogRecPtr min_lsn, char *pages);
 
+/*
+ * Asks for blocks that will be wanted soon and returns at once: a tide_fetch_pages() of exactly these then
+ * finds them on their way or here. At most one such question is open in a process; a new one takes the
+ * place of the old one's answer. Nothing is promised, and nothing goes wrong if nobody comes for them.
+ */
+extern void tide_fetch_ahead(const RelFileNode *node, ForkNumber fork, BlockNumber first, uint32 count,
+							 XLogRecPtr min_lsn);
+
+/*
+ * How many blocks from `first` on were asked for ahead; 0 if none. To be asked for in one piece.
+ */
+extern uint32 tide_ahead_count(const RelFileNode *node, ForkNumber fork, BlockNumber first);
+
 /* False if the fork does not exist. */
 extern bool tide_fetch_size(const RelFileNode *node, ForkNumber fork, XLogRecPtr min_lsn,
 							BlockNumber *blocks);

@@ -309,3 +309,72 @@ def test_wait_for_standbys_survives_cancel_and_terminate(new_cluster):
         assert cluster.compute.value("select count(*) from promised") == before + 1
         if how == "pg_cancel_backend":
             assert outcome == ["done"] and connection.notices == []
+
+
+def rest_in_a_scan(cluster):
+    """A session whose sequential scan of big rests with the next chunk asked for: (connection, cursor, chunk's first block)."""
+    connection = cluster.compute.connect()
+    connection.autocommit = False
+    cursor = connection.cursor("scan")
+    cursor.itersize = 1
+    cursor.execute("select ctid::text, id from big")
+    while True:
+        block = int(cursor.fetchone()[0].strip("()").split(",")[0])
+        *_, first, count, _ = cluster.pages.asked[-1]
+        if block >= 64 and first > block and count > 16:
+            return connection, cursor, first
+
+
+def test_a_scan_asks_before_it_misses(new_cluster):
+    cluster = new_cluster()
+    connection, cursor, _ = rest_in_a_scan(cluster)
+    assert sum(1 for _ in cursor) > 10000
+    connection.close()
+    big = cluster.compute.value("select pg_relation_filenode('big')")
+    blocks = [block for spc, db, rel, fork, first, count, _ in cluster.pages.asked if (rel, fork) == (big, 0)
+              for block in range(first, first + count)]
+    assert len(blocks) == len(set(blocks)), "a block came twice"
+    assert_same_as_standby(cluster, "big")
+
+
+def test_pages_asked_ahead_may_be_too_old(new_cluster):
+    """While a scan rests with pages on their way, these are fetched, changed and given up by others."""
+    cluster = new_cluster(**SMALL, autovacuum="off")
+    connection, cursor, first = rest_in_a_scan(cluster)
+    change = (f"update big set filler = 'newer' where ctid >= '({first},0)' and ctid < '({first + 32},0)' "
+              "and filler <> 'newer'")
+    cluster.compute.query(change)
+    changed = cluster.compute.value("select count(*) from big where filler = 'newer'")
+    assert changed > 100
+    cluster.compute.query("checkpoint")
+    press(cluster, 3)
+    assert sum(1 for _ in cursor) > 10000  # goes on where it rested, with its old snapshot
+    with connection.cursor() as again:
+        again.execute("select count(*) from big where filler = 'newer'")
+        assert again.fetchone() == (changed,)
+    connection.close()
+    assert_same_as_standby(cluster, "big")
+
+
+def test_other_questions_may_come_between(new_cluster):
+    cluster = new_cluster(**SMALL)
+    connection, cursor, _ = rest_in_a_scan(cluster)
+    with connection.cursor() as other:
+        other.execute("select count(*), sum(length(doc)) from wide")
+        assert other.fetchone() == (200, 200 * 9600)
+    assert sum(1 for _ in cursor) > 10000
+    connection.close()
+
+
+def test_pages_asked_ahead_may_be_lost(new_cluster):
+    cluster = new_cluster(**SMALL)
+    connection, cursor, _ = rest_in_a_scan(cluster)
+    cluster.pages.stop()
+    cluster.pages.start()
+    assert sum(1 for _ in cursor) > 10000
+    connection.close()
+    connection, cursor, _ = rest_in_a_scan(cluster)
+    cluster.pages.corrupt_tag = True
+    assert sum(1 for _ in cursor) > 10000
+    connection.close()
+    assert_same_as_standby(cluster, "big")
