@@ -112,6 +112,7 @@ class Connection {
 
   /// One statement. Errors have DuckDB's message; their codes: kInvalid for the SQL or its values,
   /// kNotFound for names, kDenied, kIo, kRetry for interrupted, kUnavailable for lack of memory.
+  /// Rarely kRetry hides another error: a worker stopped because of it reported first.
   Result<std::unique_ptr<QueryResult>> query(std::string_view sql);
   Result<std::unique_ptr<QueryResult>> query(std::string_view sql,
                                              std::span<const Parameter> parameters);

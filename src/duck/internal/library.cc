@@ -3,8 +3,9 @@
 #include <dlfcn.h>
 #include <fmt/format.h>
 
-#include <mutex>
+#include <filesystem>
 #include <string_view>
+#include <system_error>
 
 namespace tide::duck {
 namespace {
@@ -17,10 +18,23 @@ struct Library {
   capi::Functions functions;
 };
 
+/// In lib/ beside the program, or beside the program's folder (tests); else wherever the system
+/// looks. Not by run path: under a sanitizer dlopen() would follow the sanitizer's own.
+void* open_library() {
+  std::error_code error;
+  const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe", error);
+  for (const std::filesystem::path& folder :
+       {program.parent_path(), program.parent_path().parent_path()}) {
+    const std::filesystem::path file = folder / "lib" / "libduckdb.so";
+    // Never closed: its worker threads and thread-local states would outlive its code.
+    if (std::filesystem::exists(file, error)) return dlopen(file.c_str(), RTLD_NOW | RTLD_LOCAL);
+  }
+  return dlopen("libduckdb.so", RTLD_NOW | RTLD_LOCAL);
+}
+
 Library load() {
   Library library;
-  // Never closed: its worker threads and thread-local states would outlive its code.
-  void* handle = dlopen("libduckdb.so", RTLD_NOW | RTLD_LOCAL);
+  void* handle = open_library();
   if (handle == nullptr) {
     library.status =
         Status(Code::kUnavailable, fmt::format("load the analytical engine: {}", dlerror()))

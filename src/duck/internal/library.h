@@ -5,7 +5,7 @@
 
 namespace tide::duck {
 
-/// Loads libduckdb.so (along the program's run path) unless that was done, and checks its version.
+/// Loads libduckdb.so (from lib/ beside the program) unless that was done, and checks its version.
 /// kUnavailable if it is not there or is not the one we were built for: only what needs DuckDB
 /// stops working then.
 Status load_library();
