@@ -40,8 +40,12 @@ struct TableCut {
     uint32_t relation = 0;
     RelFork file;
     HeapCut rows;
-    std::optional<LakeFile> written;                          ///< of the segments' live rows
+    std::vector<LakeFile> written;                            ///< the segments' live rows, in order
     std::vector<deltalog::DeletionVectorDescriptor> vectors;  ///< of rows.dirty_files, in order
+    /// Files that one new file takes the place of: small ones, or with many rows deleted.
+    HeapCut merge;
+    std::optional<LakeFile> merged;   ///< nothing: no row of them is live
+    std::vector<int64_t> merged_ids;  ///< ctids of its rows, in order
   };
 
   uint32_t database = 0;

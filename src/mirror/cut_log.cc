@@ -183,7 +183,9 @@ json cut_json(const Cut& cut) {
     for (const TableCut::Heap& heap : table.heaps) {
       json files = json::array();
       json gone = json::array();
-      if (heap.written) files.push_back(file_json(*heap.written));
+      for (const LakeFile& file : heap.written) files.push_back(file_json(file));
+      for (const HeapCut::DirtyFile& old : heap.merge.dirty_files) gone.push_back(old.file.name);
+      if (heap.merged) files.push_back(file_json(*heap.merged));
       for (size_t i = 0; i < heap.rows.dirty_files.size(); ++i) {
         const HeapCut::DirtyFile& dirty = heap.rows.dirty_files[i];
         if (dirty.all_deleted()) {

@@ -237,33 +237,40 @@ void HeapRows::abandon_cut(const HeapCut& cut) {
   dirty_ = true;
 }
 
-void HeapRows::finish_cut(const HeapCut& cut, std::optional<LakeFile> written,
+void HeapRows::finish_cut(const HeapCut& cut, const std::vector<LakeFile>& written,
                           const std::vector<deltalog::DeletionVectorDescriptor>& vectors) {
-  uint32_t file_id = next_unit_++;
+  auto source = written.begin();
+  std::optional<uint32_t> file_id;
   Unit file;
-  file.is_file = true;
+  auto end_file = [&] {
+    if (file_id) units_.emplace(*file_id, std::move(file));
+    file_id.reset();
+  };
   for (const HeapCut::Segment& segment : cut.segments) {
     auto unit = units_.find(segment.unit);
     const columns::Column& ids = segment.rows->columns.back();
     for (uint32_t row = 0; row < segment.rows->rows(); ++row) {
       if (segment.deleted != nullptr && segment.deleted->contains(row)) continue;
+      if (file_id && file.rows == file.file.rows) end_file();
+      if (!file_id) {
+        TIDE_CHECK(source != written.end());
+        file = Unit();
+        file.is_file = true;
+        file.file = *source++;
+        file_id = next_unit_++;
+      }
       uint32_t place = file.rows++;
-      // Cleared or merged since: the row is not there any more, or lies elsewhere and comes again
-      // with the next cut.
+      // Cleared meanwhile: the row is not there any more.
       TupleId id(static_cast<uint64_t>(ids.value<int64_t>(row)));
-      bool moves = unit != units_.end() && !is_deleted(unit->second, row);
-      if (moves) {
-        index_.set(id, {file_id, place});
+      if (unit != units_.end() && !is_deleted(unit->second, row)) {
+        index_.set(id, {*file_id, place});
       } else {
         mark_deleted(file, place);
       }
     }
     if (unit != units_.end()) units_.erase(unit);
   }
-  if (written) {
-    file.file = std::move(*written);
-    units_.emplace(file_id, std::move(file));
-  }
+  end_file();
   for (size_t i = 0; i < cut.dirty_files.size(); ++i) {
     const HeapCut::DirtyFile& dirty = cut.dirty_files[i];
     auto unit = units_.find(dirty.unit);
@@ -294,37 +301,81 @@ void HeapRows::load_file(LakeFile file, const std::vector<int64_t>& ids, RowSet 
   version_ = nullptr;
 }
 
-HeapCut HeapRows::begin_merge(const std::vector<std::string>& names) {
-  HeapCut merge;
-  for (const auto& [id, unit] : units_) {
-    if (unit.is_file && std::find(names.begin(), names.end(), unit.file.name) != names.end()) {
-      merge.dirty_files.push_back({id, unit.file, unit.deleted});
+HeapCut HeapRows::begin_merge() {
+  struct Tier {
+    uint64_t file_bytes;  ///< files below this size belong to it, and not to a smaller one
+  };
+  constexpr Tier kTiers[] = {{uint64_t{1} << 20}, {uint64_t{8} << 20}, {uint64_t{64} << 20}};
+  constexpr size_t kFilesPerMerge = 8;
+  constexpr uint64_t kMergeRows = 2'000'000;
+  constexpr uint64_t kMergeBytes = uint64_t{128} << 20;
+  constexpr double kDeletedShare = 0.3;
+
+  std::vector<uint32_t> chosen;
+  uint64_t below = 0;
+  for (const Tier& tier : kTiers) {
+    std::vector<uint32_t> found;
+    uint64_t rows = 0;
+    uint64_t bytes = 0;
+    for (const auto& [id, unit] : units_) {
+      if (!unit.is_file || unit.file.size < below || unit.file.size >= tier.file_bytes) continue;
+      if (rows + unit.rows > kMergeRows || bytes + unit.file.size > kMergeBytes) continue;
+      rows += unit.rows;
+      bytes += unit.file.size;
+      found.push_back(id);
     }
+    below = tier.file_bytes;
+    if (found.size() >= kFilesPerMerge && found.size() > chosen.size()) chosen = std::move(found);
+  }
+  if (chosen.empty()) {
+    for (const auto& [id, unit] : units_) {
+      if (!unit.is_file || unit.deleted == nullptr || unit.rows > kMergeRows) continue;
+      uint64_t deleted = unit.deleted->size();
+      // One that is deleted as a whole goes without being read.
+      if (deleted == unit.rows || static_cast<double>(deleted) < kDeletedShare * unit.rows)
+        continue;
+      chosen.push_back(id);
+      break;
+    }
+  }
+  HeapCut merge;
+  for (uint32_t id : chosen) {
+    Unit& unit = units_.at(id);
+    merge.dirty_files.push_back({id, unit.file, unit.deleted});
+    unit.deletes_changed = false;
   }
   return merge;
 }
 
-void HeapRows::finish_merge(const HeapCut& merge, LakeFile merged,
+void HeapRows::finish_merge(const HeapCut& merge, const std::optional<LakeFile>& merged,
                             const std::vector<int64_t>& ids) {
   uint32_t file_id = next_unit_++;
   Unit file;
   file.is_file = true;
-  file.file = std::move(merged);
   for (const HeapCut::DirtyFile& old : merge.dirty_files) {
     auto unit = units_.find(old.unit);
     for (uint32_t row = 0; row < old.file.rows; ++row) {
       if (old.deleted != nullptr && old.deleted->contains(row)) continue;
       uint32_t place = file.rows++;
       if (unit != units_.end() && !is_deleted(unit->second, row)) {
-        index_.set(TupleId(static_cast<uint64_t>(ids[place])), {file_id, place});
+        index_.set(TupleId(static_cast<uint64_t>(ids.at(place))), {file_id, place});
       } else {
         mark_deleted(file, place);
       }
     }
-    if (unit != units_.end()) units_.erase(unit);
+    if (unit != units_.end()) {
+      units_.erase(unit);
+    } else {
+      // Cleared meanwhile: the cut has removed the file already.
+      std::erase_if(removed_, [&](const LakeFile& each) { return each.name == old.file.name; });
+    }
   }
-  dirty_ = dirty_ || file.deletes_changed;
-  units_.emplace(file_id, std::move(file));
+  if (merged) {
+    TIDE_CHECK(file.rows == merged->rows);
+    file.file = *merged;
+    dirty_ = dirty_ || file.deletes_changed;
+    units_.emplace(file_id, std::move(file));
+  }
   version_ = nullptr;
 }
 

@@ -111,9 +111,9 @@ class HeapRows {
   size_t index_bytes() const { return index_.bytes(); }
 
   HeapCut begin_cut();
-  /// The cut is durable: `written` has the live rows of its segments in order (nothing if there
-  /// were none); `vectors` are the dirty files' new descriptors, in their order.
-  void finish_cut(const HeapCut& cut, std::optional<LakeFile> written,
+  /// The cut is durable: `written` have the live rows of its segments, in order; `vectors` are the
+  /// dirty files' new descriptors, in their order.
+  void finish_cut(const HeapCut& cut, const std::vector<LakeFile>& written,
                   const std::vector<deltalog::DeletionVectorDescriptor>& vectors);
   /// The cut failed: its content is dirty again.
   void abandon_cut(const HeapCut& cut);
@@ -121,10 +121,12 @@ class HeapRows {
   /// At start: a file as the last cut left it, with the ctid of each row and the deleted rows.
   void load_file(LakeFile file, const std::vector<int64_t>& ids, columns::RowSet deleted);
 
-  /// A merge of files: what is merged, fixed like a cut. finish_merge() gets the ctids of the rows
-  /// of the new file, in order: live rows of the files, one file after the other.
-  HeapCut begin_merge(const std::vector<std::string>& names);
-  void finish_merge(const HeapCut& merge, LakeFile merged, const std::vector<int64_t>& ids);
+  /// Files that should become one, if there are any: many small ones, or one with many rows
+  /// deleted. To be called before begin_cut(), which then leaves them out. finish_merge() gets the
+  /// new file with the ctids of its rows: the live rows of the files, one file after the other.
+  HeapCut begin_merge();
+  void finish_merge(const HeapCut& merge, const std::optional<LakeFile>& merged,
+                    const std::vector<int64_t>& ids);
 
  private:
   struct Unit {

@@ -86,8 +86,15 @@ TableCut LakeTable::begin_cut(bool dropped) {
   cut.dropped = dropped;
   publication_.schema_changed = false;
   for (auto& [relation, heap] : heaps_) {
-    if (dropped) heap.rows.clear();
-    cut.heaps.push_back({relation, heap.file, heap.rows.begin_cut(), {}, {}});
+    TableCut::Heap& out = cut.heaps.emplace_back();
+    out.relation = relation;
+    out.file = heap.file;
+    if (dropped) {
+      heap.rows.clear();
+    } else {
+      out.merge = heap.rows.begin_merge();
+    }
+    out.rows = heap.rows.begin_cut();
   }
   cut.orphans = std::exchange(orphans_, {});
   return cut;
@@ -99,13 +106,20 @@ void LakeTable::finish_cut(const TableCut& cut) {
     auto heap = heaps_.find(done.relation);
     if (heap != heaps_.end()) {
       heap->second.rows.finish_cut(done.rows, done.written, done.vectors);
+      if (!done.merge.dirty_files.empty()) {
+        heap->second.rows.finish_merge(done.merge, done.merged, done.merged_ids);
+      }
       continue;
     }
     // The heap left while the cut was written: what the cut made live goes with the next one.
     for (size_t i = 0; i < done.rows.dirty_files.size(); ++i) {
       settle_removed(orphans_, done.rows.dirty_files[i], done.vectors[i]);
     }
-    if (done.written) orphans_.push_back(*done.written);
+    for (const HeapCut::DirtyFile& old : done.merge.dirty_files) {
+      std::erase_if(orphans_, [&](const LakeFile& each) { return each.name == old.file.name; });
+    }
+    if (done.merged) orphans_.push_back(*done.merged);
+    orphans_.insert(orphans_.end(), done.written.begin(), done.written.end());
   }
 }
 
@@ -115,6 +129,7 @@ void LakeTable::abandon_cut(const TableCut& cut) {
   for (const TableCut::Heap& heap : cut.heaps) {
     if (auto found = heaps_.find(heap.relation); found != heaps_.end()) {
       found->second.rows.abandon_cut(heap.rows);
+      found->second.rows.abandon_cut(heap.merge);
     } else {
       orphans_.insert(orphans_.end(), heap.rows.removed.begin(), heap.rows.removed.end());
     }

@@ -21,6 +21,7 @@ namespace {
 /// Ids of the fields inside a composite column lie in a range of its own, so that they stay what
 /// they are when other columns come.
 constexpr int32_t kNestedIds = 1000;
+constexpr uint64_t kRowsPerFile = 2'000'000;
 
 int64_t now_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(
@@ -150,17 +151,17 @@ bool LakeWriter::is_free(const std::string& directory) {
 
 std::string LakeWriter::random_id() { return deltalog::to_string(random_uuid()); }
 
-Result<LakeFile> LakeWriter::write_rows(const Cut& cut, const TableCut& table,
-                                        const HeapCut& rows) {
+Result<LakeFile> LakeWriter::write_file(
+    const Cut& cut, const TableCut& table,
+    const std::vector<std::shared_ptr<const columns::Batch>>& batches) {
   std::vector<columns::Field> fields = physical_fields(table.columns);
-  std::vector<columns::Field> stored = with_tuple_id(fields);
   deltalog::StatisticsBuilder statistics(fields);
   std::vector<duck::RowSegment> segments;
-  for (const HeapCut::Segment& segment : rows.segments) {
-    std::shared_ptr<const columns::Batch> live = live_rows(segment, stored);
-    if (live->rows() == 0) continue;
-    statistics.add(*live);
-    segments.push_back({std::move(live), nullptr});
+  uint64_t rows = 0;
+  for (const auto& batch : batches) {
+    statistics.add(*batch);
+    rows += batch->rows();
+    segments.push_back({batch, nullptr});
   }
   duck::ParquetOptions options;
   int32_t max_id = 0;
@@ -173,23 +174,75 @@ Result<LakeFile> LakeWriter::write_rows(const Cut& cut, const TableCut& table,
   std::string key = table.publication.directory + "/" + file.name;
   std::string path = local_root_ + "/" + key;
   TIDE_TRY(env::make_directories(local_root_ + "/" + table.publication.directory, 0700));
-  duck::WrittenFile written = TIDE_TRY(
-      duck::write_parquet(engine_, *connection_, std::move(segments), stored, path, options));
+  duck::WrittenFile written = TIDE_TRY(duck::write_parquet(
+      engine_, *connection_, std::move(segments), with_tuple_id(fields), path, options));
   TIDE_TRY(store_.put_file("lake/" + key, path));
   file.size = written.bytes;
   file.rows = static_cast<uint32_t>(written.rows);
   file.modified_ms = now_ms();
   file.stats = statistics.json();
-  if (written.rows != rows.live_rows()) {
-    return Status(Code::kBug, fmt::format("{} rows written of {}", written.rows, rows.live_rows()));
+  if (written.rows != rows) {
+    return Status(Code::kBug, fmt::format("{} rows written of {}", written.rows, rows));
   }
   return file;
+}
+
+Status LakeWriter::write_segments(const Cut& cut, const TableCut& table, TableCut::Heap& heap) {
+  std::vector<columns::Field> stored = with_tuple_id(physical_fields(table.columns));
+  std::vector<std::shared_ptr<const columns::Batch>> batches;
+  uint64_t rows = 0;
+  auto end_file = [&]() -> Status {
+    if (rows > 0) heap.written.push_back(TIDE_TRY(write_file(cut, table, batches)));
+    batches.clear();
+    rows = 0;
+    return {};
+  };
+  heap.written.clear();
+  for (const HeapCut::Segment& segment : heap.rows.segments) {
+    std::shared_ptr<const columns::Batch> live = live_rows(segment, stored);
+    if (live->rows() == 0) continue;
+    if (rows + live->rows() > kRowsPerFile) TIDE_TRY(end_file());
+    rows += live->rows();
+    batches.push_back(std::move(live));
+  }
+  return end_file();
+}
+
+Status LakeWriter::write_merged(const Cut& cut, const TableCut& table, TableCut::Heap& heap) {
+  std::vector<columns::Field> stored = with_tuple_id(physical_fields(table.columns));
+  duck::ParquetScan scan;
+  for (const columns::Field& field : stored)
+    scan.columns.push_back({field.name, field.type, "", {}, {}});
+  std::vector<std::shared_ptr<const columns::Batch>> batches;
+  heap.merged.reset();
+  heap.merged_ids.clear();
+  for (const HeapCut::DirtyFile& old : heap.merge.dirty_files) {
+    // File by file: the order of the rows is what their ctids are assigned by.
+    scan.files = {TIDE_TRY(local_path(table.publication.directory, old.file.name))};
+    duck::Registration deletions;
+    scan.deletions.reset();
+    if (old.deleted != nullptr && !old.deleted->empty()) {
+      deletions = engine_.register_deletions({std::make_shared<duck::DeletedRows>(*old.deleted)});
+      scan.deletions = deletions.id();
+    }
+    auto result = TIDE_TRY(connection_->query(duck::parquet_scan_sql(scan)));
+    while (auto batch = TIDE_TRY(result->next())) {
+      const columns::Column& ids = batch->columns.back();
+      for (size_t row = 0; row < batch->rows(); ++row) {
+        heap.merged_ids.push_back(ids.value<int64_t>(row));
+      }
+      batches.push_back(std::make_shared<const columns::Batch>(*std::move(batch)));
+    }
+  }
+  if (!heap.merged_ids.empty()) heap.merged = TIDE_TRY(write_file(cut, table, batches));
+  return {};
 }
 
 Status LakeWriter::write(const Cut& cut, TableCut& table) {
   deltalog::DeletionVectorFile vectors(random_uuid());
   for (TableCut::Heap& heap : table.heaps) {
-    if (heap.rows.live_rows() > 0) heap.written = TIDE_TRY(write_rows(cut, table, heap.rows));
+    TIDE_TRY(write_segments(cut, table, heap));
+    if (!heap.merge.dirty_files.empty()) TIDE_TRY(write_merged(cut, table, heap));
     heap.vectors.clear();
     for (const HeapCut::DirtyFile& dirty : heap.rows.dirty_files) {
       heap.vectors.push_back(dirty.all_deleted() ? deltalog::DeletionVectorDescriptor()
@@ -211,13 +264,28 @@ std::string LakeWriter::commit_text(const Cut& cut, const TableCut& table) const
   using nlohmann::json;
   std::vector<deltalog::Action> files;
   uint64_t rows = 0;
-  auto remove = [&](const LakeFile& file, uint32_t relation) {
-    files.push_back(deltalog::remove_of(add_action(file, relation), cut.timestamp_ms, true));
+  auto remove = [&](const LakeFile& file, uint32_t relation, bool data_change = true) {
+    files.push_back(deltalog::remove_of(add_action(file, relation), cut.timestamp_ms, data_change));
   };
   for (const TableCut::Heap& heap : table.heaps) {
-    if (heap.written) {
-      files.push_back(add_action(*heap.written, heap.relation));
-      rows += heap.written->rows;
+    for (const LakeFile& file : heap.written) {
+      files.push_back(add_action(file, heap.relation));
+      rows += file.rows;
+    }
+    // A merge of rows that were all published as they are changes no data.
+    bool rearranges = true;
+    for (const HeapCut::DirtyFile& old : heap.merge.dirty_files) {
+      int64_t published = old.file.deletion_vector ? old.file.deletion_vector->cardinality : 0;
+      int64_t deleted = old.deleted != nullptr ? static_cast<int64_t>(old.deleted->size()) : 0;
+      rearranges = rearranges && published == deleted;
+    }
+    for (const HeapCut::DirtyFile& old : heap.merge.dirty_files) {
+      remove(old.file, heap.relation, !rearranges);
+    }
+    if (heap.merged) {
+      deltalog::AddFile add = add_action(*heap.merged, heap.relation);
+      add.data_change = !rearranges;
+      files.push_back(std::move(add));
     }
     for (size_t i = 0; i < heap.rows.dirty_files.size(); ++i) {
       const HeapCut::DirtyFile& dirty = heap.rows.dirty_files[i];

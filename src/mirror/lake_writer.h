@@ -55,7 +55,11 @@ class LakeWriter {
  private:
   LakeWriter(objectstore::ObjectStore& store, std::string local_root, duck::Engine& engine,
              WriterIdentity identity);
-  Result<LakeFile> write_rows(const Cut& cut, const TableCut& table, const HeapCut& rows);
+  /// Files of up to some million rows each.
+  Status write_segments(const Cut& cut, const TableCut& table, TableCut::Heap& heap);
+  Status write_merged(const Cut& cut, const TableCut& table, TableCut::Heap& heap);
+  Result<LakeFile> write_file(const Cut& cut, const TableCut& table,
+                              const std::vector<std::shared_ptr<const columns::Batch>>& batches);
   std::string commit_text(const Cut& cut, const TableCut& table) const;
 
   objectstore::ObjectStore& store_;
