@@ -335,6 +335,13 @@ Result<bool> BranchWorker::make_cut(bool force) {
     last_cut_ = Clock::now();
     last_cut_took_ = std::chrono::duration_cast<milliseconds>(last_cut_ - begin);
   }
+  for (const TableCut& table : cut.tables) {
+    if (table.commit.empty() || table.dropped) continue;
+    Status tended = writer_->tend(table.publication.directory, table.publication.version + 1);
+    if (!tended.ok()) {
+      obs::warn("{}: {}", table.publication.directory, tended.to_string());
+    }
+  }
   auto confirmed = confirming_->confirm(cut.restart_lsn);
   if (!confirmed.ok())
     obs::debug("confirm {}: {}", cut.restart_lsn, confirmed.status().to_string());

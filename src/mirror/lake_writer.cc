@@ -5,6 +5,8 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
+#include "delta/table_directory.h"
+#include "delta/table_writer.h"
 #include "deltalog/deletion_vector.h"
 #include "deltalog/path.h"
 #include "deltalog/protocol.h"
@@ -14,6 +16,7 @@
 #include "duck/parquet_reader.h"
 #include "duck/parquet_writer.h"
 #include "env/file.h"
+#include "obs/log.h"
 
 namespace tide::mirror {
 namespace {
@@ -21,6 +24,7 @@ namespace {
 /// Ids of the fields inside a composite column lie in a range of its own, so that they stay what
 /// they are when other columns come.
 constexpr int32_t kNestedIds = 1000;
+constexpr int64_t kCommitsPerCheckpoint = 50;
 constexpr uint64_t kRowsPerFile = 2'000'000;
 
 int64_t now_ms() {
@@ -347,6 +351,30 @@ Status LakeWriter::publish(const std::string& key, std::string_view bytes) {
       .with_detail("Somebody else has committed to a table that the mirror keeps.")
       .with_hint(
           "Tables of the lake are written by the mirror only: write to PostgreSQL, or to a copy.");
+}
+
+Status LakeWriter::tend(const std::string& directory, int64_t version) {
+  constexpr std::chrono::hours kVacuumEvery{1};
+  auto now = std::chrono::steady_clock::now();
+  bool checkpoint_due = version > 0 && version % kCommitsPerCheckpoint == 0;
+  auto [vacuumed, is_first] = vacuumed_.try_emplace(directory, now);
+  bool vacuum_due = !is_first && now - vacuumed->second >= kVacuumEvery;
+  if (!checkpoint_due && !vacuum_due) return {};
+  auto place = delta::store_directory(store_, "lake/" + directory, local_root_ + "/" + directory);
+  auto table = TIDE_TRY(delta::TableWriter::open(*place, engine_, {}));
+  if (checkpoint_due) {
+    TIDE_TRY(table->checkpoint(now_ms()));
+    TIDE_TRY(table->clean_log(now_ms()));
+  }
+  if (vacuum_due) {
+    vacuumed->second = now;
+    auto gone = TIDE_TRY(table->vacuum(now_ms(), {}));
+    for (const std::string& name : gone.files) {
+      TIDE_TRY(env::remove_file(local_root_ + "/" + directory + "/" + name));
+    }
+    if (!gone.files.empty()) obs::info("{}: {} old files removed", directory, gone.files.size());
+  }
+  return {};
 }
 
 Result<std::string> LakeWriter::local_path(const std::string& directory, const std::string& name) {

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -37,6 +39,10 @@ class LakeWriter {
   /// Publishes a commit: kConflict if another writer has taken its version.
   Status publish(const std::string& key, std::string_view bytes);
 
+  /// What keeps a table quick to open and small, now and then after a commit: checkpoints, old
+  /// commits and files that nobody can ask for any more.
+  Status tend(const std::string& directory, int64_t version);
+
   /// Where this machine has a file of a table, fetched from the object store if need be.
   Result<std::string> local_path(const std::string& directory, const std::string& name);
   /// The ctids of a file's rows, in their order.
@@ -67,6 +73,7 @@ class LakeWriter {
   duck::Engine& engine_;
   std::unique_ptr<duck::Connection> connection_;
   WriterIdentity identity_;
+  std::map<std::string, std::chrono::steady_clock::time_point> vacuumed_;  ///< by directory
 };
 
 /// Name of the domain in which every commit says up to which LSN its table is.
