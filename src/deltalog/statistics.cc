@@ -177,6 +177,23 @@ struct StatisticsBuilder::Node {
     counted = counted && set;
   }
 
+  /// Years beyond four digits, or before the first, are spelled by every library in its own way:
+  /// such a bound would make the whole statistics, or the table, unreadable to some.
+  static bool is_readable(Kind kind, int64_t number) {
+    constexpr int64_t kYear1 = -719'162;       // days of 0001-01-01
+    constexpr int64_t kYear10000 = 2'932'897;  // of 10000-01-01
+    constexpr int64_t kMicrosPerDay = int64_t{86'400} * 1'000'000;
+    switch (kind) {
+      case Kind::kDate:
+        return number >= kYear1 && number < kYear10000;
+      case Kind::kTimestamp:
+      case Kind::kTimestampNtz:
+        return number >= kYear1 * kMicrosPerDay && number < kYear10000 * kMicrosPerDay;
+      default:
+        return true;
+    }
+  }
+
   /// The bound as JSON; empty if there is none.
   std::string bound(const Value& value, bool maximum) const {
     if (!counted || !bounded || is_null(value)) return {};
@@ -195,6 +212,7 @@ struct StatisticsBuilder::Node {
       return text;
     }
     int64_t number = std::get<int64_t>(value);
+    if (!is_readable(field.type.kind, number)) return {};
     switch (field.type.kind) {
       case Kind::kDate:
         return fmt::format("\"{}\"", write_date(number));

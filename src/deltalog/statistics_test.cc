@@ -67,6 +67,22 @@ TEST(Statistics, NotANumberTakesTheBoundsAway) {
   EXPECT_EQ(read.bounds({"ratio"}, TypeKind::kDouble).null_count, 1);
 }
 
+TEST(Statistics, YearsWithoutFourDigitsAreNoBounds) {
+  StatisticsBuilder builder({{"day", Kind::kDate}, {"at", Kind::kTimestampNtz}});
+  columns::Batch batch({{"day", Kind::kDate}, {"at", Kind::kTimestampNtz}});
+  constexpr int64_t kDay = int64_t{86'400} * 1'000'000;
+  for (int32_t day : {-719'163, 2'932'896}) {  // 0001-12-31 BC, 9999-12-31
+    batch.columns[0].append<int32_t>(day);
+    batch.columns[1].append<int64_t>((day + 1) * kDay);
+  }
+  builder.add(batch);
+  FileStatistics read = FileStatistics::parse(builder.json());
+  EXPECT_TRUE(is_null(read.bounds({"day"}, TypeKind::kDate).min));
+  EXPECT_EQ(std::get<int64_t>(read.bounds({"day"}, TypeKind::kDate).max), 2'932'896);
+  EXPECT_FALSE(is_null(read.bounds({"at"}, TypeKind::kTimestampNtz).min));
+  EXPECT_TRUE(is_null(read.bounds({"at"}, TypeKind::kTimestampNtz).max));
+}
+
 TEST(Statistics, OnlyTheFirstLeavesCount) {
   StatisticsBuilder builder(fields(), 2);
   builder.add(sample(0));
