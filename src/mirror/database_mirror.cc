@@ -254,12 +254,15 @@ std::vector<std::unique_ptr<LakeTable>> DatabaseMirror::take_all() {
   return all;
 }
 
-std::set<uint32_t> DatabaseMirror::tables_with_type(const std::set<uint32_t>& types) const {
-  // Domains, arrays, composites and ranges of such a type show its labels too.
+std::set<uint32_t> DatabaseMirror::tables_with_type(const std::set<uint32_t>& types,
+                                                    const std::set<uint32_t>& row_types) const {
+  if (types.empty() && row_types.empty()) return {};
+  // Domains, arrays, composites and ranges of such a type show it too.
   std::function<bool(uint32_t, int)> shows = [&](uint32_t oid, int depth) {
     if (types.contains(oid)) return true;
     const pgtypes::TypeInfo* type = catalog_.type(oid);
     if (type == nullptr || depth > 16) return false;
+    if (type->relation != 0 && row_types.contains(type->relation)) return true;
     for (uint32_t inner :
          {type->element, type->base_type, type->range_subtype, type->range_of_multirange}) {
       if (inner != 0 && shows(inner, depth + 1)) return true;
@@ -299,7 +302,17 @@ Status DatabaseMirror::reconcile(const CommitScope& scope) {
       for (const auto& [oid, table] : tables_) relations.insert(oid);
       for (const auto& [oid, reason] : not_mirrored_) relations.insert(oid);
     }
-    std::set<uint32_t> relabeled = tables_with_type(changes.relabeled_enums);
+    // A column whose type is a row of other columns changes with them.
+    std::set<uint32_t> row_types;
+    for (uint32_t oid : relations) {
+      const Relation* relation = catalog_.relation(oid);
+      if (relation == nullptr) continue;
+      if (relation->kind == 'c' || table_of_heap_.contains(oid) || tables_.contains(oid)) {
+        row_types.insert(oid);
+      }
+    }
+    relations.merge(tables_with_type({}, row_types));
+    std::set<uint32_t> relabeled = tables_with_type(changes.relabeled_enums, {});
     relations.insert(relabeled.begin(), relabeled.end());
     rebuild_ = std::move(relabeled);
     // What happens to a partitioned table concerns all below it. Parents come first: their columns

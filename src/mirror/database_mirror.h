@@ -115,7 +115,10 @@ class DatabaseMirror {
   Status append_row(LakeTable::Heap& heap, pgformat::TupleId id, const pgformat::HeapTuple& tuple,
                     Lsn at);
   void fail_table(LakeTable& table, const Status& why);
-  std::set<uint32_t> tables_with_type(const std::set<uint32_t>& types) const;
+  /// Heaps with a column that shows a value of one of the types, or of the row type of one of the
+  /// relations, in any depth.
+  std::set<uint32_t> tables_with_type(const std::set<uint32_t>& types,
+                                      const std::set<uint32_t>& row_types) const;
 
   Database database_;
   learner::PageSource& source_;
