@@ -102,7 +102,7 @@ class Table(typing.NamedTuple):
     oid: int
     schema: str
     name: str
-    kind: str                      # r table, p partitioned, m materialized view
+    kind: str                      # r table, p partitioned, m materialized view, f foreign
     persistence: str               # p permanent, u unlogged
     root: typing.Optional[int]     # topmost partitioned table, for a partition
     populated: bool                # false: a materialized view that cannot be read
@@ -113,18 +113,20 @@ class Table(typing.NamedTuple):
         return f"{self.schema}.{self.name}"
 
 
+REG_TYPES = ("regclass", "regtype", "regproc", "regprocedure", "regoper", "regoperator", "regrole", "regnamespace", "regconfig",
+             "regdictionary", "regcollation")
 SETTINGS = ("SET TimeZone = 'UTC'", "SET DateStyle = 'ISO, YMD'", "SET IntervalStyle = 'iso_8601'",
             "SET extra_float_digits = 1", "SET bytea_output = 'hex'", "SET client_encoding = 'UTF8'",
             "SET row_security = off", "SET search_path = pg_catalog, public", "SET lc_monetary = 'C'", "SET enable_indexscan = off",
-            "SET enable_indexonlyscan = off", "SET enable_bitmapscan = off", "SET statement_timeout = 0",
+            "SET enable_indexonlyscan = off", "SET enable_bitmapscan = off", "SET statement_timeout = 0", "SET lock_timeout = '20s'",
             "SET default_transaction_isolation = 'repeatable read'")
 
 TABLES = """
 SELECT c.oid, n.nspname, c.relname, c.relkind, c.relpersistence,
-       CASE WHEN c.relispartition THEN (SELECT relid FROM pg_partition_ancestors(c.oid) AS a(relid)
+       CASE WHEN c.relispartition THEN (SELECT relid::oid FROM pg_partition_ancestors(c.oid) AS a(relid)
           JOIN pg_class p ON p.oid = a.relid WHERE NOT p.relispartition) END, c.relispopulated
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p', 'm') AND c.relpersistence <> 't' AND c.oid >= 16384
+WHERE c.relkind IN ('r', 'p', 'm', 'f') AND c.relpersistence <> 't' AND c.oid >= 16384
   AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
 ORDER BY n.nspname, c.relname"""
 
@@ -202,6 +204,17 @@ class Dump:
                 line = line[:-1]
                 yield tuple(map(unescaped, line.split("\t"))) if quoted else ()
             reader.detach()
+
+
+    def numbers_of_names(self, table):
+        """{position: {name: number}} of columns that hold an object's number and print its name (reg*)."""
+        found = {}
+        place = '"' + table.schema.replace('"', '""') + '"."' + table.name.replace('"', '""') + '"'
+        for position, column in enumerate(table.columns):
+            if column.type.element is None and column.type.kind == "b" and column.type.name in REG_TYPES and table.populated:
+                name = '"' + column.name.replace('"', '""') + '"'
+                found[position] = dict(self._all(f"SELECT DISTINCT {name}::text, {name}::oid::text FROM {place} WHERE {name} IS NOT NULL"))
+        return found
 
 
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}

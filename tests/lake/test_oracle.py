@@ -48,6 +48,7 @@ def test_right_lake_passes(numbers, duck, clickhouse, tmp_path):
     assert (oracle.tables, oracle.rows) == (3, 105)
 
 
+@pytest.mark.long
 def test_all_types_pass(stock, duck, clickhouse, tmp_path):
     database = stock.create("oracle_types")
     script.run(stock, database, types.script(extensions=False))

@@ -1,11 +1,12 @@
 """The workloads are valid on stock PostgreSQL, and their answers are read right."""
 import contextlib
+import time
 
 import pytest
 
 from lake import mapping
 from lake.postgres import Dump
-from lake.workloads import ddl, dml, script, types
+from lake.workloads import clients, ddl, dml, fuzz, script, types
 
 
 def prepared(connection, schema):
@@ -18,7 +19,7 @@ def readable(connection, schema=None):
     found = {}
     with Dump(connection) as dump:
         for table in dump.tables():
-            if schema is not None and table.schema != schema:
+            if table.kind == "f" or schema is not None and table.schema != schema:
                 continue
             count = 0
             for row in dump.rows(table):
@@ -36,6 +37,7 @@ def readable(connection, schema=None):
     return found
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", [*dml.SCRIPTS, *ddl.SCRIPTS])
 def test_script(stock, name):
     database = stock.create("scripts_" + name)
@@ -48,6 +50,7 @@ def test_script(stock, name):
     print(found)
 
 
+@pytest.mark.long
 def test_databases(stock):
     database = stock.create("scripts_databases")
     script.run(stock, database, ddl.DATABASES)
@@ -122,3 +125,49 @@ def test_literals():
     assert mapping.days("0001-12-31 BC") == mapping.days("0001-01-01") - 1
     assert mapping.days("4714-11-24 BC") == -2440588  # Julian day 0
     assert mapping.microseconds("1969-12-31 23:59:59.999999") == -1
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [1, 2])
+def test_fuzz_is_mostly_valid(stock, seed):
+    database = stock.create(f"fuzz_{seed}")
+    work = fuzz.Fuzz(lambda: stock.connect(database), seed, log=(log := []))
+    work.cursor.execute("SET lock_timeout = '2s'")
+    work.steps(500)
+    work.finish()
+    assert work.done > 4 * work.failed, "\n".join(line for line in log if line.startswith("--"))
+    with contextlib.closing(stock.connect(database)) as connection:
+        found = readable(connection)
+    assert len(found) > 3 and sum(found.values()) > 100
+    print(work.done, work.failed, found)
+
+
+def test_orders_keep_their_conditions(stock):
+    database = stock.create("orders")
+    with contextlib.closing(stock.connect(database)) as connection, connection.cursor() as cursor:
+        cursor.execute(clients.ORDERS_SCHEMA.format(**clients.SIZES))
+        with clients.running(clients.orders_clients(lambda: stock.connect(database), 1, 3)) as loads:
+            time.sleep(3)
+        assert sum(load.commits for load in loads) > 30
+        assert clients.broken_conditions(cursor) == []
+        cursor.execute("UPDATE oe.district SET ytd = ytd + 1 WHERE w = 1 AND d = 1")
+        assert len(clients.broken_conditions(cursor)) == 2
+
+
+def test_transfers_keep_the_sum(stock):
+    database = stock.create("transfers")
+    with contextlib.closing(stock.connect(database)) as connection, connection.cursor() as cursor:
+        cursor.execute(clients.TRANSFER_SCHEMA)
+        loads = [clients.Transfers(lambda: stock.connect(database), number, number) for number in range(3)]
+        with clients.running(loads):
+            time.sleep(2)
+        cursor.execute("SELECT sum(amount) FROM (SELECT amount FROM bank.here UNION ALL SELECT amount FROM bank.there) x")
+        assert cursor.fetchone()[0] == clients.TRANSFER_TOTAL
+        cursor.execute("SELECT id FROM bank.journal")
+        assert sorted(row[0] for row in cursor.fetchall()) == sorted(id for load in loads for id in load.acknowledged)
+
+
+def test_pgbench(stock):
+    database = stock.create("pgbench")
+    clients.pgbench(stock.url(database), "-i", "-s", 1, "-q")
+    assert "number of failed transactions: 0" in clients.pgbench(stock.url(database), "-c", 2, "-t", 100)

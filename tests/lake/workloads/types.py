@@ -105,7 +105,6 @@ VALUES = {
     "regconfig": ["'english'"],
     "regdictionary": ["'simple'"],
     "regcollation": ["'\"C\"'"],
-    "aclitem": ["'=r/tide'", "'pg_monitor=rw*/tide'"],
     "refcursor": ["'a cursor'"],
 }
 
@@ -140,7 +139,6 @@ ARRAYS = {
     "\"char\"[]": ["'{a,b}'"],
     "name[]": ["'{x,\"y z\"}'"],
     "oid[]": ["'{1,4294967295}'"],
-    "regtype[]": ["'{integer,text}'"],
     "xml[]": ["ARRAY['<a/>'::xml]"],
 }
 
