@@ -46,14 +46,21 @@ std::string settings(const EngineOptions& options) {
       "SET GLOBAL temp_directory = {};"
       "SET GLOBAL parquet_metadata_cache = true;",
       quote_literal(options.temp_directory));
+  if (options.temp_bytes_max > 0 && !options.temp_directory.empty()) {
+    sql += fmt::format("SET GLOBAL max_temp_directory_size = '{}B';", options.temp_bytes_max);
+  }
+  if (options.postgres_semantics) {
+    sql += "SET GLOBAL default_null_order = 'nulls_last_on_asc_first_on_desc';";
+  }
   if (options.lock_down) {
     sql += fmt::format(
         "SET GLOBAL allow_community_extensions = false;"
         "SET GLOBAL allowed_directories = {};"
-        "SET GLOBAL allowed_configs = ['TimeZone'];"
+        "SET GLOBAL allowed_configs = ['TimeZone'{}];"
         "SET GLOBAL enable_external_access = false;"
         "SET GLOBAL lock_configuration = true;",
-        path_list(options.readable_directories));
+        path_list(options.readable_directories),
+        options.postgres_semantics ? ", 'integer_division', 'preserve_identifier_case'" : "");
   }
   return sql;
 }

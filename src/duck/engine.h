@@ -23,6 +23,11 @@ struct EngineOptions {
   int threads = 2;
   /// Where queries larger than the memory limit put what does not fit; empty: they fail instead.
   std::string temp_directory;
+  /// Limit for `temp_directory`; 0: what the disk holds.
+  uint64_t temp_bytes_max = 0;
+  /// Nulls sort and integers divide as in PostgreSQL; a connection of a locked engine may then SET
+  /// integer_division and preserve_identifier_case too.
+  bool postgres_semantics = false;
   /// For an engine that runs SQL of users: no file outside `readable_directories` and
   /// `temp_directory` can be touched by any statement, no extension loaded, no setting changed but
   /// TimeZone. Users' connections (ConnectionOptions::user) cannot touch even those by themselves.

@@ -130,6 +130,14 @@ Result<BlobMessage> BlobChannel::call(const nlohmann::json& request,
   return answer;
 }
 
+Result<pid_t> BlobChannel::peer() const {
+  ucred credentials{};
+  socklen_t size = sizeof credentials;
+  if (::getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &credentials, &size) != 0)
+    return Status::from_errno(errno, "ask who is at the other end");
+  return credentials.pid;
+}
+
 void BlobChannel::shut_down() { ::shutdown(socket_.get(), SHUT_RDWR); }
 
 Result<env::FileDescriptor> listen_unix(const std::string& path) {

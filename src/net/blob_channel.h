@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <chrono>
 #include <memory>
 #include <nlohmann/json_fwd.hpp>
@@ -36,6 +38,9 @@ class BlobChannel {
   Result<BlobMessage> receive(std::chrono::milliseconds timeout = std::chrono::milliseconds(-1));
   /// Sends a request and takes its answer. An {"error": {...}} answer becomes its Status.
   Result<BlobMessage> call(const nlohmann::json& request, std::chrono::milliseconds timeout);
+
+  /// The process that made the other end: the one that listens, for a connection of ours.
+  Result<pid_t> peer() const;
 
   /// Ends both directions, from any thread: whoever waits gets kUnavailable.
   void shut_down();

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 
@@ -14,6 +15,8 @@ struct WarehouseOptions {
   int port = 0;  ///< TCP, PostgreSQL protocol; 0: any free one, -1: none
   int http_port =
       -1;  ///< TCP, /api/2.0/sql/statements; it is always on DIR/run/warehouse-http.sock
+  /// Where the mirror's files lie; empty: DIR/objects and DIR/lake.
+  std::vector<std::string> lake_directories;
   int sessions_max = 64;
   int threads = 0;                ///< of the engine; 0: one per core
   uint64_t memory_bytes_max = 0;  ///< of all queries together; 0: a quarter of the machine's
