@@ -42,6 +42,9 @@ Result<LakeCatalog> parse_catalog(const json& object, uint64_t version) {
     table.name = TIDE_TRY(net::string_member(item, "name"));
     table.kind = TIDE_TRY(net::string_member(item, "kind", "table"));
     table.not_mirrored = TIDE_TRY(net::string_member(item, "not_mirrored", ""));
+    for (const json& child : item.value("children", json::array())) {
+      if (child.is_number_unsigned()) table.children.push_back(child.get<uint32_t>());
+    }
     for (const json& entry : item.value("columns", json::array())) {
       LakeColumn column;
       column.name = TIDE_TRY(net::string_member(entry, "name"));
@@ -78,6 +81,13 @@ Result<std::shared_ptr<const duck::DeletedRows>> deleted_of(const net::BlobMessa
 const LakeTable* LakeCatalog::find(const std::string& schema, const std::string& name) const {
   for (const LakeTable& table : tables) {
     if (table.name == name && table.schema == schema) return &table;
+  }
+  return nullptr;
+}
+
+const LakeTable* LakeCatalog::find(uint32_t oid) const {
+  for (const LakeTable& table : tables) {
+    if (table.oid == oid) return &table;
   }
   return nullptr;
 }
@@ -257,6 +267,41 @@ Lake::Snapshot::~Snapshot() {
 
 Outcome<std::string> Lake::Snapshot::select(const LakeTable& table,
                                             const std::vector<size_t>& wanted) {
+  return select_tree(table, wanted, 0);
+}
+
+/// The table's own rows and those of the tables that inherit from it.
+Outcome<std::string> Lake::Snapshot::select_tree(const LakeTable& table,
+                                                 const std::vector<size_t>& wanted, int depth) {
+  constexpr int kDepthMax = 32;
+  std::string sql = TIDE_TRY(select_own(table, wanted));
+  if (depth >= kDepthMax) return sql;
+  for (uint32_t oid : table.children) {
+    const LakeTable* child = catalog_->find(oid);
+    if (child == nullptr) continue;
+    if (!child->not_mirrored.empty()) {
+      SqlError error = sql_error(
+          "55000", fmt::format("table \"{}\", which inherits from \"{}\", is not in the lake",
+                               child->name, table.name));
+      error.detail = child->not_mirrored;
+      return error;
+    }
+    std::vector<size_t> inherited;
+    for (size_t index : wanted) {
+      for (size_t i = 0; i < child->columns.size(); ++i) {
+        if (child->columns[i].name == table.columns[index].name) inherited.push_back(i);
+      }
+    }
+    if (inherited.size() != wanted.size())
+      return Status(Code::kCorrupt,
+                    fmt::format("table {} lacks columns of its parent", child->name));
+    sql += " UNION ALL " + TIDE_TRY(select_tree(*child, inherited, depth + 1));
+  }
+  return sql;
+}
+
+Outcome<std::string> Lake::Snapshot::select_own(const LakeTable& table,
+                                                const std::vector<size_t>& wanted) {
   if (lake_->channel_ == nullptr || lake_->connection_ != connection_) {
     SqlError error = sql_error("57P03", "the lake's snapshot is gone: the mirror was restarted");
     error.hint = "Begin the transaction again.";

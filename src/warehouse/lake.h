@@ -33,7 +33,8 @@ struct LakeTable {
   std::string name;
   std::string kind;
   std::vector<LakeColumn> columns;
-  std::string not_mirrored;  ///< the reason; empty: it is mirrored
+  std::string not_mirrored;        ///< the reason; empty: it is mirrored
+  std::vector<uint32_t> children;  ///< tables that inherit from it: SELECT shows their rows too
 };
 
 /// The tables of one database at one moment. Immutable.
@@ -41,6 +42,7 @@ struct LakeCatalog {
   uint64_t version = 0;
   std::vector<LakeTable> tables;
   const LakeTable* find(const std::string& schema, const std::string& name) const;
+  const LakeTable* find(uint32_t oid) const;
 };
 
 /// Segments of fresh rows that the process has, by the mirror's numbers: immutable, shared by all
@@ -105,6 +107,9 @@ class Lake {
     Outcome<std::string> select(const LakeTable& table, const std::vector<size_t>& wanted);
 
    private:
+    Outcome<std::string> select_own(const LakeTable& table, const std::vector<size_t>& wanted);
+    Outcome<std::string> select_tree(const LakeTable& table, const std::vector<size_t>& wanted,
+                                     int depth);
     friend class Lake;
     Lake* lake_ = nullptr;
     uint64_t connection_ = 0;

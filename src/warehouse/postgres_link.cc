@@ -69,6 +69,18 @@ Outcome<std::unique_ptr<PostgresLink>> PostgresLink::open(const Options& options
   return link;
 }
 
+Outcome<std::unique_ptr<PostgresLink>> PostgresLink::adopt(
+    env::FileDescriptor socket, std::map<std::string, std::string> parameters) {
+  std::unique_ptr<PostgresLink> link(new PostgresLink(std::move(socket), ""));
+  std::optional<SqlError> refused;
+  Options options;
+  options.parameters = std::move(parameters);
+  Status started = link->start(options, refused);
+  if (refused) return *refused;
+  if (!started.ok()) return started;
+  return link;
+}
+
 Status PostgresLink::start(const Options& options, std::optional<SqlError>& refused) {
   std::string bytes;
   pgwire::append_startup(bytes, options.parameters);

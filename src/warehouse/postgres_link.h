@@ -30,6 +30,9 @@ class PostgresLink {
   /// Connects and waits until it is ready. PostgreSQL's own errors come as they are; 57P03 if
   /// nobody listens.
   static Outcome<std::unique_ptr<PostgresLink>> open(const Options& options);
+  /// The same over a connection that is there already, to whatever serves the protocol at its end.
+  static Outcome<std::unique_ptr<PostgresLink>> adopt(
+      env::FileDescriptor socket, std::map<std::string, std::string> parameters);
   ~PostgresLink();
 
   /// ParameterStatus as last reported.

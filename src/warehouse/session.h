@@ -23,7 +23,8 @@ namespace tide::warehouse {
 /// lake makes the link's transaction fail too.
 class Session : public Cancellable {
  public:
-  Session(Shared& shared, env::FileDescriptor socket);
+  /// `trusted`: whoever is at the other end has checked the role already.
+  Session(Shared& shared, env::FileDescriptor socket, bool trusted = false);
   ~Session() override;
 
   /// Serves until the client or the server ends it.
@@ -109,6 +110,7 @@ class Session : public Cancellable {
   Outcome<StatementPtr> prepared_statement(const std::string& name);
   Outcome<std::vector<ParameterValue>> execute_arguments(const PgStatement& parsed);
   Watchdog::Watch watch();
+  void forget_cancel();
   Outcome<std::unique_ptr<LakeCursor>> start_query(const Statement& statement,
                                                    const std::vector<ParameterValue>& parameters,
                                                    std::string_view prefix = "");
@@ -134,6 +136,7 @@ class Session : public Cancellable {
   bool link_lost(const Status& status);
 
   Shared& shared_;
+  const bool trusted_;
   ClientStream stream_;
   pgwire::MessageDecoder decoder_;
   std::string out_;
@@ -159,6 +162,7 @@ class Session : public Cancellable {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> timed_out_{false};
   std::atomic<bool> canceled_{false};
+  std::atomic<uint64_t> watch_{0};  ///< of the lake's statement that runs
 };
 
 }  // namespace tide::warehouse

@@ -49,12 +49,23 @@ Outcome<void> Session::check_canceled() {
   return {};
 }
 
+/// A cancel that came between statements is not for the next one; a session of one statement only
+/// has no between.
+void Session::forget_cancel() {
+  timed_out_ = false;
+  if (!trusted_) canceled_ = false;
+}
+
 Watchdog::Watch Session::watch() {
-  return shared_.watchdog.watch(
-      lake_->statement_timeout(), stream_.fd(), [this](Watchdog::Reason reason) {
-        (reason == Watchdog::Reason::kTimeout ? timed_out_ : canceled_) = true;
-        lake_->interrupt();
-      });
+  return shared_.watchdog.watch(lake_->statement_timeout(), stream_.fd(),
+                                [this](Watchdog::Reason reason) {
+                                  if (reason == Watchdog::Reason::kClientGone) {
+                                    canceled_ = true;
+                                  } else if (!canceled_ && !stopping_) {
+                                    timed_out_ = true;
+                                  }
+                                  lake_->interrupt();
+                                });
 }
 
 Outcome<std::unique_ptr<LakeCursor>> Session::start_query(
@@ -117,10 +128,11 @@ Outcome<void> Session::begin(Portal& portal) {
 }
 
 Outcome<void> Session::execute(Portal& portal, int64_t limit) {
-  canceled_ = false;
-  timed_out_ = false;
+  forget_cancel();
   TIDE_TRY(lake_->refresh_settings());
   Watchdog::Watch watched = watch();
+  watch_ = watched.id();
+  TIDE_TRY(check_canceled());
   if (portal.statement->target == Target::kLake) return execute_query(portal, limit);
   return execute_local(portal);
 }

@@ -393,10 +393,11 @@ Outcome<void> Session::on_describe(const pgwire::NamedMessage& named,
   Portal& portal = found->second;
   if (portal.statement->target == Target::kLake) {
     // It runs from here on: what it yields is known best by itself, and planned once.
-    canceled_ = false;
-    timed_out_ = false;
+    forget_cancel();
     TIDE_TRY(lake_->refresh_settings());
     Watchdog::Watch watched = watch();
+    watch_ = watched.id();
+    TIDE_TRY(check_canceled());
     TIDE_TRY(begin(portal));
     append_fields(portal.cursor->encoder->fields());
     return {};

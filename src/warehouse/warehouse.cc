@@ -19,11 +19,13 @@
 #include "env/file.h"
 #include "env/instance.h"
 #include "net/blob_channel.h"
+#include "net/http_server.h"
 #include "obs/log.h"
 #include "pgwire/backend.h"
 #include "pgwire/scram.h"
 #include "warehouse/session.h"
 #include "warehouse/shared.h"
+#include "warehouse/statement_api.h"
 
 namespace tide::warehouse {
 
@@ -196,12 +198,23 @@ Status run_warehouse(const WarehouseOptions& options) {
   listeners.push_back(TIDE_TRY(net::listen_unix(warehouse_socket(directory))));
   if (options.port >= 0) listeners.push_back(TIDE_TRY(listen_tcp(options.host, options.port)));
   int port = options.port >= 0 ? port_of(listeners.back().get()) : -1;
-  // Who asked for any free port finds it here.
-  TIDE_TRY(env::write_file_atomically(directory + "/warehouse/port", fmt::format("{}\n", port)));
-  obs::info("warehouse is ready on port {}: {} MB, {} threads", port,
-            engine.memory_limit_bytes >> 20, engine.threads);
   {
+    // Declared before the HTTP server, which ends first: its handlers use it.
+    StatementApi statements(shared);
+    net::HttpServerOptions http;
+    http.name = "warehouse";
+    http.unix_socket = warehouse_http_socket(directory);
+    http.host = options.host;
+    http.port = options.http_port;
+    http.threads = 16;  // each may wait for a statement for most of a minute
+    auto api = TIDE_TRY(net::HttpServer::start(http, statements.router()));
+    TIDE_TRY(env::write_file_atomically(directory + "/warehouse/http-port",
+                                        fmt::format("{}\n", api->port())));
     Server server(shared);
+    // Who asked for any free port finds it here.
+    TIDE_TRY(env::write_file_atomically(directory + "/warehouse/port", fmt::format("{}\n", port)));
+    obs::info("warehouse is ready on port {}: {} MB, {} threads", port,
+              engine.memory_limit_bytes >> 20, engine.threads);
     std::vector<pollfd> ready;
     ready.push_back({signals.get(), POLLIN, 0});
     for (const env::FileDescriptor& listener : listeners)
@@ -216,6 +229,8 @@ Status run_warehouse(const WarehouseOptions& options) {
       server.reap();
     }
     obs::info("warehouse stops");
+    statements.stop();
+    api->stop(std::chrono::seconds(2));
   }
   return {};
 }

@@ -32,6 +32,14 @@ Watchdog::Watch Watchdog::watch(std::chrono::milliseconds limit, int client, Bit
   return {*this, id};
 }
 
+void Watchdog::hurry(uint64_t id) {
+  std::lock_guard lock(mutex_);
+  auto found = entries_.find(id);
+  if (found == entries_.end()) return;
+  found->second.deadline = std::chrono::steady_clock::now();
+  changed_.notify_all();
+}
+
 void Watchdog::forget(uint64_t id) {
   std::lock_guard lock(mutex_);
   entries_.erase(id);

@@ -26,6 +26,7 @@ class Watchdog {
     Watch(Watchdog& dog, uint64_t id) : dog_(dog), id_(id) {}
     ~Watch() { dog_.forget(id_); }
     Watch(const Watch&) = delete;
+    uint64_t id() const { return id_; }
 
    private:
     Watchdog& dog_;
@@ -33,6 +34,8 @@ class Watchdog {
   };
   /// `limit` zero: none. `client`: a socket, negative for none.
   Watch watch(std::chrono::milliseconds limit, int client, Bite bite);
+  /// Its time is over now: it is bitten until it ends. Nothing if it has ended.
+  void hurry(uint64_t id);
 
  private:
   struct Entry {
