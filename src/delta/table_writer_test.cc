@@ -356,7 +356,9 @@ TEST_F(TableWriterTest, ACommitCostsLittle) {
   long replay = cpu_us() - begin;
   std::printf("10,000 files: %ld us CPU a commit, checkpoint %ld ms, replay from it %ld ms\n",
               per_commit, checkpoint / 1000, replay / 1000);
-  EXPECT_LT(per_commit, 1000);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+  EXPECT_LT(per_commit, 1000);  // sanitizers take their own time
+#endif
 }
 
 TEST_F(TableWriterTest, TablesOfOthersAreRefusedIfTheyAskTooMuch) {
