@@ -16,7 +16,8 @@ constexpr size_t kReadAhead = size_t{1} << 20;
 
 /// Stands before each change's tuple bytes.
 struct Header {
-  uint32_t length;  ///< of the tuple's bytes
+  uint64_t sequence;  ///< of add()
+  uint32_t length;    ///< of the tuple's bytes
   uint8_t kind;
   uint8_t fork;
   uint8_t hoff;
@@ -30,7 +31,7 @@ struct Header {
   uint64_t old;
   uint64_t fresh;
 };
-static_assert(sizeof(Header) == 48);
+static_assert(sizeof(Header) == 56);
 
 }  // namespace
 
@@ -54,6 +55,7 @@ class TransactionBuffer::Cursor {
     TIDE_TRY(ensure(sizeof header));
     if (bytes_.size() - at_ < sizeof header) return false;
     header = load<Header>(bytes_.data() + at_);
+    sequence_ = header.sequence;
     TIDE_TRY(ensure(sizeof header + header.length));
     if (bytes_.size() - at_ < sizeof header + header.length) {
       return Status(Code::kBug, "a buffered change is cut off");
@@ -70,6 +72,8 @@ class TransactionBuffer::Cursor {
     at_ += sizeof header + header.length;
     return true;
   }
+  /// Of the change that next() returned last.
+  uint64_t sequence() const { return sequence_; }
 
  private:
   /// Makes `size` bytes readable at at_, where the log has so many: whole changes are either in the
@@ -99,6 +103,7 @@ class TransactionBuffer::Cursor {
   uint64_t read_ = 0;
   std::string_view bytes_;
   size_t at_ = 0;
+  uint64_t sequence_ = 0;
 };
 
 TransactionBuffer::TransactionBuffer(Options options) : options_(std::move(options)) {
@@ -115,6 +120,7 @@ Status TransactionBuffer::add(uint32_t xid, const BufferedChange& change) {
     firsts_.insert(log->first);
   }
   Header header{};
+  header.sequence = next_sequence_++;
   header.length = static_cast<uint32_t>(change.tuple.body.size());
   header.kind = static_cast<uint8_t>(change.kind);
   header.fork = static_cast<uint8_t>(change.rel.fork);
@@ -172,7 +178,9 @@ Status TransactionBuffer::visit(std::span<const uint32_t> xids, const Visit& vis
     } while (TIDE_TRY(source.cursor->next(source.change)));
     return {};
   }
-  auto later = [&](size_t a, size_t b) { return sources[a].change.lsn > sources[b].change.lsn; };
+  auto later = [&](size_t a, size_t b) {
+    return sources[a].cursor->sequence() > sources[b].cursor->sequence();
+  };
   std::priority_queue<size_t, std::vector<size_t>, decltype(later)> order(later);
   for (size_t i = 0; i < sources.size(); ++i) order.push(i);
   while (!order.empty()) {

@@ -48,9 +48,11 @@ class TransactionBuffer {
   explicit TransactionBuffer(Options options);
   ~TransactionBuffer();
 
+  /// To be called in the order of the WAL.
   Status add(uint32_t xid, const BufferedChange& change);
   /// Calls `visit` with the changes of these transactions (a committed one with its committed
-  /// subtransactions) in the order of the WAL. Views hold until the next call.
+  /// subtransactions) in the order they were added in, which LSNs do not tell of changes that a
+  /// scan of pages found. Views hold until the next call.
   using Visit = std::function<Status(const BufferedChange& change)>;
   Status visit(std::span<const uint32_t> xids, const Visit& visit) const;
   /// Forgets what these transactions did: they were applied or aborted.
@@ -80,6 +82,7 @@ class TransactionBuffer {
   std::unordered_map<uint32_t, std::unique_ptr<Log>> logs_;
   std::multiset<Lsn> firsts_;  ///< of logs_
   std::unordered_set<uint32_t> prepared_;
+  uint64_t next_sequence_ = 0;
   size_t memory_ = 0;
   uint64_t spilled_ = 0;
 };
