@@ -108,6 +108,7 @@ std::optional<HeapRows::InMemory> HeapRows::in_memory(TupleId id) const {
   if (!place) return std::nullopt;
   auto unit = units_.find(place->unit);
   if (unit == units_.end() || unit->second.is_file) return std::nullopt;
+  if (is_deleted(unit->second, place->row)) return std::nullopt;
   return InMemory{unit->second.batch.get(), place->row};
 }
 
@@ -230,7 +231,9 @@ void HeapRows::abandon_cut(const HeapCut& cut) {
     if (auto unit = units_.find(segment.unit); unit != units_.end()) unit->second.in_cut = false;
   }
   for (const HeapCut::DirtyFile& file : cut.dirty_files) {
-    if (auto unit = units_.find(file.unit); unit != units_.end())
+    // A merge may have taken a file none of whose rows is deleted.
+    auto unit = units_.find(file.unit);
+    if (unit != units_.end() && unit->second.deleted != nullptr)
       unit->second.deletes_changed = true;
   }
   removed_.insert(removed_.begin(), cut.removed.begin(), cut.removed.end());
