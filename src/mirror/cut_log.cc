@@ -250,23 +250,27 @@ Status advance_by(const json& in, CutState& state, std::vector<CutLog::Commit>& 
   return {};
 }
 
-std::string framed(const json& body) {
-  std::string text = body.dump();
-  return fmt::format("{{\"crc32c\":\"{:08x}\",\"body\":{}}}", crc32c(as_bytes(text)), text);
+constexpr std::string_view kBefore = "{\"crc32c\":\"";
+constexpr std::string_view kBetween = "\",\"body\":";
+
+std::string frame_around(std::string_view body) {
+  return fmt::format("{}{:08x}{}{}}}", kBefore, crc32c(as_bytes(body)), kBetween, body);
+}
+
+Result<std::string> framed(const json& body) {
+  try {
+    return frame_around(body.dump());
+  } catch (const json::exception& e) {  // a name that is no UTF-8
+    return Status(Code::kInvalid, fmt::format("a cut cannot be written as JSON: {}", e.what()));
+  }
 }
 
 Result<json> unframed(const std::string& key, std::string_view bytes) {
-  constexpr std::string_view kBefore = "{\"crc32c\":\"";
-  constexpr std::string_view kBetween = "\",\"body\":";
   constexpr size_t kHead = kBefore.size() + 8 + kBetween.size();
   auto corrupt = [&] { return Status(Code::kCorrupt, fmt::format("{} is damaged", key)); };
-  if (bytes.size() < kHead + 1 || !bytes.starts_with(kBefore)) return corrupt();
-  uint32_t crc = 0;
-  std::string_view digits = bytes.substr(kBefore.size(), 8);
-  if (std::from_chars(digits.data(), digits.data() + 8, crc, 16).ec != std::errc())
-    return corrupt();
+  if (bytes.size() < kHead + 1) return corrupt();
   std::string_view body = bytes.substr(kHead, bytes.size() - kHead - 1);
-  if (crc32c(as_bytes(body)) != crc) return corrupt();
+  if (frame_around(body) != bytes) return corrupt();
   json parsed = json::parse(body, nullptr, false);
   if (parsed.is_discarded()) return corrupt();
   if (parsed.value("format", 0) != kFormat) {
@@ -334,7 +338,7 @@ Result<std::unique_ptr<CutLog>> CutLog::open(objectstore::ObjectStore& store, st
 
 Status CutLog::append(const Cut& cut) {
   std::string key = fmt::format("{}/{:016x}.cut", prefix_, cut.number);
-  std::string bytes = framed(cut_json(cut));
+  std::string bytes = TIDE_TRY(framed(cut_json(cut)));
   // It may be there from an attempt whose answer was lost.
   bool written = TIDE_TRY(store_.put_if_absent(key, as_bytes(bytes)));
   if (!written && TIDE_TRY(store_.get(key)) != bytes) {
@@ -354,7 +358,8 @@ Status CutLog::append(const Cut& cut) {
 
 Status CutLog::write_state() {
   std::string key = fmt::format("{}/{:016x}.state", prefix_, state_->number);
-  TIDE_TRY(store_.put(key, as_bytes(framed(state_json(*state_)))));
+  std::string bytes = TIDE_TRY(framed(state_json(*state_)));
+  TIDE_TRY(store_.put(key, as_bytes(bytes)));
   uint64_t before = last_state_;
   last_state_ = state_->number;
   for (uint64_t number = before; number < last_state_; ++number) {
