@@ -35,6 +35,7 @@ Result<Settings> Settings::load(const std::string& data_directory) {
     settings.http_port = static_cast<int>(TIDE_TRY(net::number_member(file, "http_port")));
     settings.object_store = TIDE_TRY(net::string_member(file, "object_store"));
     settings.durability = TIDE_TRY(net::string_member(file, "durability"));
+    settings.mirror = TIDE_TRY(net::bool_member(file, "mirror", true));
     settings.created_at = TIDE_TRY(net::string_member(file, "created_at", ""));
     settings.created_by = TIDE_TRY(net::string_member(file, "created_by", ""));
     return settings;
@@ -50,11 +51,15 @@ Result<Settings> Settings::load(const std::string& data_directory) {
 }
 
 Status Settings::save(const std::string& data_directory) const {
-  json file = {
-      {"format", kFormat},        {"port", port},
-      {"http_port", http_port},   {"object_store", object_store},
-      {"durability", durability}, {"created_at", created_at},
-      {"created_by", created_by}, {"runtime_directory", env::runtime_directory(data_directory)}};
+  json file = {{"format", kFormat},
+               {"port", port},
+               {"http_port", http_port},
+               {"object_store", object_store},
+               {"durability", durability},
+               {"mirror", mirror},
+               {"created_at", created_at},
+               {"created_by", created_by},
+               {"runtime_directory", env::runtime_directory(data_directory)}};
   return env::write_file_atomically(settings_file(data_directory), file.dump(2) + "\n");
 }
 

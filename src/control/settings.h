@@ -13,6 +13,7 @@ struct Settings {
   int http_port = 7432;              ///< Control API on 127.0.0.1.
   std::string object_store;          ///< file:///DIR or s3://BUCKET/PREFIX
   std::string durability = "local";  ///< "local" or "acceptor"
+  bool mirror = true;                ///< False: the mirror role is off; the lake stays as it is.
   std::string created_at;
   std::string created_by;  ///< Version of tide.
 

@@ -47,7 +47,8 @@ class Supervisor {
       : options_(options), signals_(std::move(signals)) {
     for (const Role& role : kRoles) {
       // What is not essential has no part in ending what an earlier supervisor left behind.
-      if (role.essential || !options_.shutdown_only) roles_.push_back(Child{.role = role});
+      if (!role.essential && options_.shutdown_only) continue;
+      roles_.push_back(Child{.role = role, .off = role.name == kMirrorRole && !options_.mirror});
     }
   }
 
@@ -56,6 +57,7 @@ class Supervisor {
  private:
   struct Child {
     const Role& role;
+    bool off = false;  // by the settings
     env::Process process;
     bool running = false;
     int restarts = -1;  // the first start is none
@@ -87,7 +89,8 @@ void Supervisor::say(const std::string& state) {
   for (const Child& role : roles_) {
     roles.push_back({{"name", role.role.name},
                      {"pid", role.running ? role.process.pid() : 0},
-                     {"state", role.running          ? "running"
+                     {"state", role.off              ? "off"
+                               : role.running        ? "running"
                                : state_ == "running" ? "waiting"
                                                      : "stopped"},
                      {"restarts", std::max(0, role.restarts)},
@@ -152,7 +155,9 @@ void Supervisor::notice_death(Child& role, const env::ExitStatus& exit) {
 }
 
 Status Supervisor::run() {
-  for (Child& role : roles_) start(role);
+  for (Child& role : roles_) {
+    if (!role.off) start(role);
+  }
   say("running");
   while (true) {
     std::vector<pollfd> waits = {{signals_.get(), POLLIN, 0}};
@@ -160,7 +165,7 @@ Status Supervisor::run() {
     for (const Child& role : roles_) {
       if (role.running) {
         waits.push_back({role.process.pidfd(), POLLIN, 0});
-      } else {
+      } else if (!role.off) {
         wake = std::min(wake, role.next_attempt);
       }
     }
@@ -187,7 +192,7 @@ Status Supervisor::run() {
           return stop();
         }
       }
-      if (!role.running && role.next_attempt <= Clock::now()) {
+      if (!role.running && !role.off && role.next_attempt <= Clock::now()) {
         start(role);
         changed = true;
       }

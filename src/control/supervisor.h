@@ -16,6 +16,7 @@ struct SupervisorOptions {
   /// Brings the essential roles up just far enough to end computes that an earlier supervisor left
   /// behind, then ends as after SIGTERM.
   bool shutdown_only = false;
+  bool mirror = true;  ///< False: the mirror role is not started; its state is "off".
 };
 
 /// What the supervisor says about itself in RUN/supervisor.json.
@@ -23,7 +24,7 @@ struct SupervisorState {
   struct Role {
     std::string name;
     pid_t pid = 0;
-    std::string state;  ///< "running", "waiting" (for the next attempt), "stopped"
+    std::string state;  ///< "running", "waiting" (for the next attempt), "stopped", "off"
     int restarts = 0;
     std::string last_exit;
   };

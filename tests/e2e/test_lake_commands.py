@@ -71,3 +71,25 @@ def test_exclude_and_include(lake):
     lake.sql("INSERT INTO leaves VALUES (2)")
     lake.run("lake", "include", "leaves@main")
     wait_for(lambda: tables(lake).get("tide.public.leaves", {}).get("rows") == 2, 60, "back in the lake")
+
+
+def mirror_role(instance):
+    return next(role for role in instance.json("status")["roles"] if role["name"] == "mirror")
+
+
+def test_mirror_off(instance):
+    instance.up("--mirror", "off")
+    instance.sql("CREATE TABLE early AS SELECT generate_series(1, 100) AS id")
+    assert instance.json("status")["state"] == "ready", "off is no problem"
+    assert (mirror_role(instance)["state"], mirror_role(instance)["pid"]) == ("off", None)
+    assert not instance.find(" mirror --data")
+    failed = instance.run("lake", "status", check=False)
+    assert failed.returncode == 1
+    assert "switched off" in failed.stderr and "--mirror on" in failed.stderr
+    assert instance.up("--mirror", "on", check=False).returncode != 0, "runs with other settings"
+    instance.down()
+    instance.up()
+    assert mirror_role(instance)["state"] == "off", "it is remembered"
+    instance.down()
+    assert "mirror is now on" in instance.up("--mirror", "on").stdout
+    wait_for(lambda: tables(instance).get("tide.public.early", {}).get("rows") == 100, 60, "the table in the lake")

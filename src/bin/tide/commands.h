@@ -14,6 +14,7 @@ struct UpOptions {
   int http_port = 0;  ///< 0: what the instance had, 7432 for a new one.
   std::string object_store;
   std::string durability;
+  std::string mirror;  ///< "on", "off"; empty: what the instance had, on for a new one.
   bool detach = false;
   bool json = false;
 };

@@ -23,6 +23,10 @@ constexpr std::chrono::seconds kAnswer{60};
 /// Asks the mirror.
 Result<json> ask_lake(const std::string& data, const json& request) {
   TIDE_TRY(require_running(data));
+  if (!TIDE_TRY(control::Settings::load(data)).mirror) {
+    return Status(Code::kUnavailable, "the mirror is switched off")
+        .with_hint("Run \"tide down\", then \"tide up --mirror on\".");
+  }
   auto ask = [&]() -> Result<json> {
     auto channel = TIDE_TRY(net::BlobChannel::connect(env::lake_socket(data)));
     auto answer = TIDE_TRY(channel->call(request, kAnswer));

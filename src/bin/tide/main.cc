@@ -59,6 +59,12 @@ int main(int argc, char** argv) {
                    "local: WAL is synced on this machine; acceptor: commits wait for the WAL store "
                    "(default local)")
       ->check(CLI::IsMember({"local", "acceptor"}));
+  up_command
+      ->add_option(
+          "--mirror", up_options.mirror,
+          "off: tables are not kept as Delta tables. Switched off later, the lake stays as "
+          "it is, and the WAL it lacks is kept until it is on again (default on)")
+      ->check(CLI::IsMember({"on", "off"}));
   up_command->add_flag("--detach,-d", up_options.detach, "Return when everything is ready");
 
   command(&app, "down", "Stop everything; data stays", [&] {

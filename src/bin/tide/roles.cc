@@ -43,13 +43,15 @@ Status lower_privileges(const std::string& data, const std::string& program,
 Status supervise(const RoleOptions& options) {
   std::string program = TIDE_TRY(program_path());
   TIDE_TRY(lower_privileges(options.data, program, options.library));
+  control::Settings settings = TIDE_TRY(control::Settings::load(options.data));
   ::umask(0077);
   if (::chdir(options.data.c_str()) != 0)
     return Status::from_errno(errno, fmt::format("enter {}", options.data));
   return control::run_supervisor({.data_directory = options.data,
                                   .program = program,
                                   .library = options.library,
-                                  .shutdown_only = options.shutdown});
+                                  .shutdown_only = options.shutdown,
+                                  .mirror = settings.mirror});
 }
 
 Status run_storage_role(const RoleOptions& options) {

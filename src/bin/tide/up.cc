@@ -151,6 +151,11 @@ Result<control::Settings> settle(const UpOptions& options, const std::string& da
   if (options.port != 0) set(settings.port, options.port, "port");
   if (options.http_port != 0) set(settings.http_port, options.http_port, "http port");
   if (!options.durability.empty()) set(settings.durability, options.durability, "durability");
+  if (!options.mirror.empty() && settings.mirror != (options.mirror == "on")) {
+    if (!is_new) out.line("mirror is now {}", options.mirror);
+    settings.mirror = options.mirror == "on";
+    changed = true;
+  }
   if (!options.object_store.empty()) {
     TIDE_TRY(control::check_object_store_url(options.object_store));
     std::string url = options.object_store;
@@ -304,11 +309,13 @@ Result<Begun> begin(const UpOptions& options, Printer& out) {
     control::Settings settings = TIDE_TRY(control::Settings::load(data));
     bool other = (options.port != 0 && options.port != settings.port) ||
                  (options.http_port != 0 && options.http_port != settings.http_port) ||
-                 (!options.durability.empty() && options.durability != settings.durability);
+                 (!options.durability.empty() && options.durability != settings.durability) ||
+                 (!options.mirror.empty() && (options.mirror == "on") != settings.mirror);
     if (other) {
       return Status(Code::kConflict, "tide runs already with other settings")
-          .with_detail(fmt::format("port {}, http port {}, durability {}", settings.port,
-                                   settings.http_port, settings.durability))
+          .with_detail(fmt::format("port {}, http port {}, durability {}, mirror {}", settings.port,
+                                   settings.http_port, settings.durability,
+                                   settings.mirror ? "on" : "off"))
           .with_hint("Run \"tide down\" first, then \"tide up\" with the new ones.");
     }
   } else {
