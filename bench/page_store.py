@@ -58,7 +58,7 @@ def ingest(bench, tide):
         begin = time.monotonic()
         tide.sql("COPY bulk FROM %s", (str(file),))
         copied = time.monotonic()
-        tide.settle()
+        tide.wait_ingested()
         wal = (tide.wal_position() - position) / 2**20
         follow.append(wal / (time.monotonic() - begin))
         load.append(wal / (copied - begin))
@@ -70,7 +70,7 @@ def ingest(bench, tide):
         begin = time.monotonic()
         for pid in victim:
             tide.instance.kill(pid)
-        tide.settle(timeline["end_lsn"])
+        tide.wait_ingested(timeline["end_lsn"])
         seconds = time.monotonic() - begin
         again.append((backlog / 2**20, seconds))
         bench.progress(f"WAL {wal:.0f} MB: {follow[-1]:.1f} MB/s; after kill -9 {backlog / 2**20:.0f} MB in {seconds:.2f} s")

@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT / "tests/e2e"))
 
 from instance import Instance, free_port, wait_for  # noqa: E402
 
+from harness.lake import Lake, lsn_number  # noqa: E402
 from harness.processes import descendants, drop_from_page_cache, pss_bytes  # noqa: E402
 
 POSTGRES = pathlib.Path(os.environ.get("PG_BINDIR", "/usr/lib/postgresql/15/bin"))
@@ -41,11 +42,6 @@ def give_away(path):
     who = unprivileged()
     if who:
         os.chown(path, who["user"], who["group"])
-
-
-def lsn_number(text):
-    high, low = text.split("/")
-    return (int(high, 16) << 32) + int(low, 16)
 
 
 class Arm:
@@ -218,16 +214,16 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Tide(Arm):
-    """`tide up`, with branch main."""
+    """`tide up`, with branch main. `mirror`: "on" or "off"."""
 
-    name = "tide"
-
-    def __init__(self, base, shared_buffers, durability="local"):
-        self.base = pathlib.Path(base) / "tide"
+    def __init__(self, base, shared_buffers, durability="local", mirror="on", name="tide"):
+        self.name = name
+        self.base = pathlib.Path(base) / name
         self.base.mkdir(parents=True)
         self.instance = Instance(base=self.base)
+        self.lake = Lake(self.instance) if mirror == "on" else None
         try:
-            self.instance.up("--durability", durability)
+            self.instance.up("--durability", durability, "--mirror", mirror)
             where = psycopg2.extensions.parse_dsn(self.instance.url())
             self.port = int(where["port"])
             self.user, self.password, self.database = where["user"], where["password"], where["dbname"]
@@ -273,8 +269,16 @@ class Tide(Arm):
         """What the storage says of a branch."""
         return next(found for found in self.ask_storage("GET", "/v1/timelines") if found["id"] == id)
 
-    def settle(self, target=None, timeout=600):
-        """Waits until the page store has all WAL, so that no other arm's run pays for ours. Yields the seconds."""
+    def settle(self):
+        """Waits until the page store and the lake have all WAL, so that no other arm's run pays for ours. Yields the
+        page store's seconds."""
+        seconds = self.wait_ingested()
+        if self.lake is not None:
+            self.lake.wait_for(self.value("SELECT pg_current_wal_flush_lsn()"), "published_lsn")
+        return seconds
+
+    def wait_ingested(self, target=None, timeout=600):
+        """Waits until the page store has all WAL. Yields the seconds."""
         begin = time.monotonic()
         if target is None:
             self.sql("SELECT txid_current()")

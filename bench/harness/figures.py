@@ -11,7 +11,7 @@ def percentile(values, percent):
 
 @dataclasses.dataclass
 class Bar:
-    """`of` is "ratio" (tide / stock) or "value" (tide's own); met if it is `relation` the limit."""
+    """`of` is "ratio" (tide / the other arm) or "value" (tide's own); met if it is `relation` the limit."""
 
     of: str
     relation: str
@@ -34,7 +34,8 @@ def ratio_at_least(limit):
 
 @dataclasses.dataclass
 class Figure:
-    """Values of each arm, in the order of the rounds: values at one index were taken next to each other."""
+    """Values of each arm, in the order of the rounds: values at one index were taken next to each other. Arm "tide" is
+    compared with arm `against`."""
 
     what: str
     unit: str
@@ -42,6 +43,7 @@ class Figure:
     bar: Bar = None
     percent: int = 50
     details: dict = dataclasses.field(default_factory=dict)
+    against: str = "stock"
 
     def summary(self, arm):
         values = self.arms.get(arm) or []
@@ -51,11 +53,11 @@ class Figure:
 
     @property
     def ratio(self):
-        """Tide to stock: the median over rounds; for other percentiles that of the summaries."""
-        stock, tide = self.arms.get("stock") or [], self.arms.get("tide") or []
-        if self.percent == 50 and len(stock) == len(tide) and stock and all(stock):
-            return statistics.median(ours / theirs for ours, theirs in zip(tide, stock))
-        theirs, ours = self.summary("stock"), self.summary("tide")
+        """Tide to the other arm: the median over rounds; for other percentiles that of the summaries."""
+        other, tide = self.arms.get(self.against) or [], self.arms.get("tide") or []
+        if self.percent == 50 and len(other) == len(tide) and other and all(other):
+            return statistics.median(ours / theirs for ours, theirs in zip(tide, other))
+        theirs, ours = self.summary(self.against), self.summary("tide")
         return ours / theirs if theirs and ours is not None else None
 
     @property
@@ -65,7 +67,7 @@ class Figure:
 
     def as_json(self):
         return {"what": self.what, "unit": self.unit, "statistic": f"p{self.percent}",
-                "stock": self.summary("stock"), "tide": self.summary("tide"), "ratio": self.ratio,
+                self.against: self.summary(self.against), "tide": self.summary("tide"), "ratio": self.ratio,
                 "bar": str(self.bar) if self.bar else None, "verdict": self.verdict or None, "values": self.arms,
                 "details": self.details}
 
@@ -78,18 +80,20 @@ def show(number):
     return f"{number:.1f}" if abs(number) >= 10 else f"{number:.3g}"
 
 
-HEADINGS = ["what", "unit", "stock", "tide", "ratio", "bar", "verdict"]
+def headings(figures):
+    """The other arm's column has its name; a benchmark has one other arm."""
+    return ["what", "unit", figures[0].against, "tide", "ratio", "bar", "verdict"]
 
 
 def cells(figure):
     ratio = figure.ratio
-    return [figure.what, figure.unit, show(figure.summary("stock")), show(figure.summary("tide")),
+    return [figure.what, figure.unit, show(figure.summary(figure.against)), show(figure.summary("tide")),
             "-" if ratio is None else f"{ratio:.2f}", str(figure.bar) if figure.bar else "", figure.verdict]
 
 
 def text_table(figures):
-    rows = [HEADINGS, *map(cells, figures)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADINGS))]
+    rows = [headings(figures), *map(cells, figures)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = []
     for row in rows:
         aligned = [cell.rjust(width) if 2 <= i <= 4 else cell.ljust(width)
@@ -99,6 +103,6 @@ def text_table(figures):
 
 
 def markdown_table(figures):
-    lines = ["| " + " | ".join(HEADINGS) + " |", "| --- | --- | ---: | ---: | ---: | --- | --- |"]
+    lines = ["| " + " | ".join(headings(figures)) + " |", "| --- | --- | ---: | ---: | ---: | --- | --- |"]
     lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in cells(figure)) + " |" for figure in figures]
     return "\n".join(lines)

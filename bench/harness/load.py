@@ -1,5 +1,6 @@
 """Load: pgbench, and a file for COPY."""
 import collections
+import contextlib
 import dataclasses
 import pathlib
 import random
@@ -59,6 +60,26 @@ def pgbench(arm, script, clients, seconds):
     wal = (arm.wal_position() - before) / max(count, 1) if writes else 0
     p50, p99 = (percentile(latencies, percent) / 1000 if latencies else 0 for percent in (50, 99))
     return Run(tps, count, p50, p99, wal)
+
+
+@contextlib.contextmanager
+def background_load(arm, clients, rate=None):
+    """TPC-B until the block ends. Yields a function that tells the transactions a second so far."""
+    limit = ["-R", str(rate)] if rate else []
+    count = "SELECT count(*) FROM pgbench_history"
+    before, begin = arm.value(count), time.monotonic()
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [str(POSTGRES / "pgbench"), "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, 2)), "-T",
+             "86400", *limit], env=arm.environment(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors)
+        try:
+            yield lambda: (arm.value(count) - before) / (time.monotonic() - begin)
+            if process.poll() is not None:
+                errors.seek(0)
+                raise RuntimeError(f"pgbench on {arm.name} ended early: exit {process.returncode}\n{errors.read()[-2000:]}")
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def interleave(arms, rounds, measure, progress=lambda text: None):

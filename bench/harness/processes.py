@@ -13,6 +13,23 @@ def pss_bytes(pid):
     return 0
 
 
+def cpu_seconds(pid):
+    """Processor time of a process, all its threads, so far."""
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def peak_rss_bytes(pid):
+    """The most memory it ever had resident."""
+    return int(re.search(r"^VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M).group(1)) * 1024
+
+
+def idle_seconds():
+    """Of all processors of the machine, since it started."""
+    fields = pathlib.Path("/proc/stat").read_text().split("\n", 1)[0].split()
+    return (int(fields[4]) + int(fields[5])) / os.sysconf("SC_CLK_TCK")
+
+
 def descendants(pid):
     """The process and all below it."""
     children = {}
