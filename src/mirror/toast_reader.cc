@@ -1,6 +1,7 @@
 #include "mirror/toast_reader.h"
 
 #include <map>
+#include <optional>
 #include <vector>
 
 #include "pgformat/heap_record.h"
@@ -168,6 +169,7 @@ Result<std::string> read_toasted(learner::PageSource& source, const RelFork& hea
   std::string heap_page;
   uint32_t heap_block = UINT32_MAX;
   std::string scratch;
+  std::optional<uint32_t> pages_left;  // no page comes twice, unless the tree is damaged
   while (block != kNone && !past_end) {
     IndexPage page = TIDE_TRY(IndexPage::read(source, index, block, at));
     for (uint16_t i = page.first_item(); i <= page.item_count() && !page.is_dead(); ++i) {
@@ -189,6 +191,11 @@ Result<std::string> read_toasted(learner::PageSource& source, const RelFork& hea
       }
     }
     block = page.next();
+    if (block == kNone || past_end) break;
+    if (!pages_left) pages_left = TIDE_TRY(source.rel_size(index, at)).value_or(0);
+    if ((*pages_left)-- == 0) {
+      return Status(Code::kCorrupt, fmt::format("the leaves of {} are a circle", index));
+    }
   }
   std::vector<std::string_view> parts;
   for (const auto& [number, data] : chunks) parts.push_back(data);
