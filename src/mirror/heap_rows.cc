@@ -44,7 +44,7 @@ void settle_removed(std::vector<LakeFile>& removed, const HeapCut::DirtyFile& di
 }
 
 HeapRows::HeapRows(std::vector<columns::Field> fields, uint64_t& next_segment)
-    : fields_(std::move(fields)), next_segment_(next_segment) {
+    : fields_(std::move(fields)), next_segment_(next_segment), id_(next_segment++) {
   open_segment();
 }
 
@@ -211,6 +211,7 @@ uint64_t HeapRows::file_bytes() const {
 HeapCut HeapRows::begin_cut() {
   seal();
   HeapCut cut;
+  cut.heap = id_;
   for (auto& [id, unit] : units_) {
     if (!unit.is_file) {
       if (unit.rows == 0) continue;
@@ -342,6 +343,7 @@ HeapCut HeapRows::begin_merge() {
     }
   }
   HeapCut merge;
+  merge.heap = id_;
   for (uint32_t id : chosen) {
     Unit& unit = units_.at(id);
     merge.dirty_files.push_back({id, unit.file, unit.deleted});

@@ -60,6 +60,7 @@ struct HeapCut {
     std::shared_ptr<const columns::RowSet> deleted;
     bool all_deleted() const { return deleted->size() == file.rows; }
   };
+  uint64_t heap = 0;  ///< whose it is: HeapRows::began()
   std::vector<Segment> segments;
   std::vector<DirtyFile> dirty_files;
   std::vector<LakeFile> removed;  ///< files that were dropped as a whole since the last cut
@@ -111,6 +112,8 @@ class HeapRows {
   size_t index_bytes() const { return index_.bytes(); }
 
   HeapCut begin_cut();
+  /// False for cuts and merges of other heaps, also of one whose place this one has taken.
+  bool began(const HeapCut& cut) const { return cut.heap == id_; }
   /// The cut is durable: `written` have the live rows of its segments, in order; `vectors` are the
   /// dirty files' new descriptors, in their order.
   void finish_cut(const HeapCut& cut, const std::vector<LakeFile>& written,
@@ -148,6 +151,7 @@ class HeapRows {
 
   std::vector<columns::Field> fields_;
   uint64_t& next_segment_;
+  uint64_t id_;  ///< from the same source as segment ids
   std::map<uint32_t, Unit> units_;
   uint32_t next_unit_ = 1;
   uint32_t open_unit_ = 0;

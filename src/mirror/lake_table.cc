@@ -104,7 +104,7 @@ void LakeTable::finish_cut(const TableCut& cut) {
   if (!cut.commit.empty()) publication_.version = cut.publication.version + 1;
   for (const TableCut::Heap& done : cut.heaps) {
     auto heap = heaps_.find(done.relation);
-    if (heap != heaps_.end()) {
+    if (heap != heaps_.end() && heap->second.rows.began(done.rows)) {
       heap->second.rows.finish_cut(done.rows, done.written, done.vectors);
       if (!done.merge.dirty_files.empty()) {
         heap->second.rows.finish_merge(done.merge, done.merged, done.merged_ids);
@@ -127,7 +127,8 @@ void LakeTable::abandon_cut(const TableCut& cut) {
   publication_.schema_changed = publication_.schema_changed || cut.publication.schema_changed;
   orphans_.insert(orphans_.begin(), cut.orphans.begin(), cut.orphans.end());
   for (const TableCut::Heap& heap : cut.heaps) {
-    if (auto found = heaps_.find(heap.relation); found != heaps_.end()) {
+    auto found = heaps_.find(heap.relation);
+    if (found != heaps_.end() && found->second.rows.began(heap.rows)) {
       found->second.rows.abandon_cut(heap.rows);
       found->second.rows.abandon_cut(heap.merge);
     } else {
