@@ -45,6 +45,7 @@ std::string type_spelling(const Catalog& catalog, uint32_t type, int32_t typmod)
       {"float4", {"real", ""}},
       {"float8", {"double precision", ""}},
       {"bool", {"boolean", ""}},
+      {"char", {"\"char\"", ""}},
       {"varchar", {"character varying", ""}},
       {"bpchar", {"character", ""}},
       {"varbit", {"bit varying", ""}},
