@@ -23,6 +23,9 @@ struct LakeColumn {
   columns::Type type;
   bool nullable = true;
   std::string pg_type;  ///< "numeric(10,2)"
+  /// Of a column that only keeps the exact text of values which the column with this attnum has no
+  /// place for: its attnum. 0: a column of PostgreSQL's.
+  int16_t text_of = 0;
 };
 
 /// Where a table is published as a Delta table, and up to where.

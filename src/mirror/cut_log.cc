@@ -65,7 +65,8 @@ json columns_json(const std::vector<LakeColumn>& columns) {
                    {"number", column.number},
                    {"type", json::parse(deltalog::write_type(deltalog::from_columns(column.type)))},
                    {"nullable", column.nullable},
-                   {"pg_type", column.pg_type}});
+                   {"pg_type", column.pg_type},
+         {"text_of", column.text_of}});
   }
   return out;
 }
@@ -82,6 +83,7 @@ Result<std::vector<LakeColumn>> columns_from(const json& in) {
     column.type = TIDE_TRY(deltalog::to_columns(type));
     column.nullable = each.at("nullable");
     column.pg_type = each.at("pg_type");
+    column.text_of = each.value("text_of", int16_t{0});
     columns.push_back(std::move(column));
   }
   return columns;

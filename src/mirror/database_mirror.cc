@@ -504,7 +504,7 @@ Status DatabaseMirror::load_heap(LakeTable& table, uint32_t relation, LakeTable:
   TransactionStatus transactions(source_, at);
   return scan_heap(source_, heap.file, at, transactions, [&](const ScannedTuple& found) -> Status {
     TIDE_TRY(add_open(open, heap.file, at, found));
-    return found.inserter == 0 ? append_row(heap, found.id, found.tuple, at) : Status();
+    return found.inserter == 0 ? append_row(table, heap, found.id, found.tuple, at) : Status();
   });
 }
 
@@ -524,15 +524,25 @@ Result<std::string> DatabaseMirror::fetch_toasted(const pgtypes::ToastPointer& p
   return Status(Code::kCorrupt, fmt::format("TOAST table {} is unknown", pointer.toast_relation));
 }
 
-Status DatabaseMirror::append_row(LakeTable::Heap& heap, TupleId id, const HeapTuple& tuple,
-                                  Lsn at) {
-  columns::Batch& batch = heap.rows.fresh();
-  size_t before = batch.columns.back().size();
-  Status appended = heap.reader->append(
-      tuple, [&](const pgtypes::ToastPointer& pointer) { return fetch_toasted(pointer, at); },
-      batch);
-  if (!appended.ok()) {
+Status DatabaseMirror::append_row(LakeTable& table, LakeTable::Heap& heap, TupleId id,
+                                  const HeapTuple& tuple, Lsn at) {
+  auto fetch = [&](const pgtypes::ToastPointer& pointer) { return fetch_toasted(pointer, at); };
+  auto append = [&]() -> Status {
+    columns::Batch& batch = heap.rows.fresh();
+    size_t before = batch.columns.back().size();
+    Status appended = heap.reader->append(tuple, fetch, batch);
+    if (appended.ok() && heap.reader->homeless().empty()) return {};
     for (columns::Column& column : batch.columns) column.truncate(before);
+    return appended;
+  };
+  Status appended = append();
+  if (appended.ok() && !heap.reader->homeless().empty()) {
+    table.add_text_columns(heap.reader->homeless());
+    ++catalog_version_;
+    for (auto& [relation, each] : table.heaps()) TIDE_TRY(table.make_reader(each, relation, catalog_));
+    appended = append();
+  }
+  if (!appended.ok()) {
     return std::move(appended).with_context(
         fmt::format("read row ({},{}) of {}", id.block(), id.offset(), heap.file));
   }
@@ -565,7 +575,7 @@ Status DatabaseMirror::apply_row(const CommitScope& scope, const FileUse& use,
   if (change.kind == Kind::kDelete || change.kind == Kind::kUpdate)
     done = heap.rows.remove(change.old);
   if (done.ok() && (change.kind == Kind::kInsert || change.kind == Kind::kUpdate)) {
-    done = append_row(heap, change.fresh, change.tuple, scope.at);
+    done = append_row(*table, heap, change.fresh, change.tuple, scope.at);
   }
   if (!done.ok()) fail_table(*table, done);
   return {};

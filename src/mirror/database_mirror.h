@@ -112,8 +112,8 @@ class DatabaseMirror {
   void drop_table(uint32_t oid);
   void drop_heap(uint32_t relation);
   Result<std::string> fetch_toasted(const pgtypes::ToastPointer& pointer, Lsn at);
-  Status append_row(LakeTable::Heap& heap, pgformat::TupleId id, const pgformat::HeapTuple& tuple,
-                    Lsn at);
+  Status append_row(LakeTable& table, LakeTable::Heap& heap, pgformat::TupleId id,
+                    const pgformat::HeapTuple& tuple, Lsn at);
   void fail_table(LakeTable& table, const Status& why);
   /// Heaps with a column that shows a value of one of the types, or of the row type of one of the
   /// relations, in any depth.

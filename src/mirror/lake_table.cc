@@ -138,20 +138,36 @@ void LakeTable::abandon_cut(const TableCut& cut) {
   }
 }
 
-void LakeTable::add_column(const pgtypes::Attribute& attribute, columns::Type type,
-                           std::string pg_type) {
+LakeColumn LakeTable::new_column(const std::string& name, int16_t number, columns::Type type,
+                                 std::string pg_type) {
   LakeColumn column;
-  column.number = attribute.number;
+  column.name = name;
+  column.number = number;
   column.id = next_column_id_++;
-  column.physical = attribute.name;
+  column.physical = name;
   // Delta and Parquet tell names apart without case.
-  for (int suffix = attribute.number; !used_names_.insert(lower(column.physical)).second;
-       ++suffix) {
-    column.physical = fmt::format("{}_{}", attribute.name, suffix);
+  for (int suffix = number; !used_names_.insert(lower(column.physical)).second; ++suffix) {
+    column.physical = fmt::format("{}_{}", name, suffix);
   }
   column.type = std::move(type);
   column.pg_type = std::move(pg_type);
-  columns_.push_back(std::move(column));
+  return column;
+}
+
+void LakeTable::add_text_columns(const std::vector<size_t>& columns) {
+  std::vector<int> from;
+  for (size_t i = 0; i < columns_.size(); ++i) from.push_back(static_cast<int>(i));
+  for (size_t index : columns) {
+    LakeColumn of = columns_.at(index);
+    LakeColumn column = new_column(of.name + "__text", of.number, columns::Kind::kString, "text");
+    column.name = column.physical;
+    column.number = 0;
+    column.text_of = of.number;
+    columns_.push_back(std::move(column));
+    from.push_back(-1);
+  }
+  publication_.schema_changed = columns_changed_ = true;
+  for (auto& [relation, heap] : heaps_) heap.rows.reshape(fields(), from);
 }
 
 Result<LakeTable::Change> LakeTable::follow(const Catalog& catalog) {
@@ -185,11 +201,11 @@ Result<LakeTable::Change> LakeTable::follow(const Catalog& catalog) {
       return column.number == attribute.number;
     });
     if (old == before.end()) {
-      add_column(attribute, *std::move(type), std::move(pg_type));
+      columns_.push_back(new_column(attribute.name, attribute.number, *std::move(type), std::move(pg_type)));
       from.push_back(-1);
       at_least(Change::kColumns);
     } else if (old->type != *type) {
-      add_column(attribute, *std::move(type), std::move(pg_type));
+      columns_.push_back(new_column(attribute.name, attribute.number, *std::move(type), std::move(pg_type)));
       from.push_back(-1);
       at_least(Change::kRebuild);
     } else {
@@ -205,6 +221,22 @@ Result<LakeTable::Change> LakeTable::follow(const Catalog& catalog) {
     }
     if (column.name != name) at_least(Change::kNames);
     column.name = std::move(name);
+  }
+  // What keeps the texts of a column stays as long as the column.
+  for (size_t i = 0; i < before.size(); ++i) {
+    if (before[i].text_of == 0) continue;
+    bool stays = std::any_of(columns_.begin(), columns_.end(), [&](const LakeColumn& column) {
+      return column.number == before[i].text_of &&
+             std::any_of(before.begin(), before.end(),
+                         [&](const LakeColumn& old) { return old.id == column.id; });
+    });
+    if (!stays) continue;
+    columns_.push_back(before[i]);
+    for (int suffix = 1; !names.insert(lower(columns_.back().name)).second; ++suffix) {
+      columns_.back().name = fmt::format("{}_{}", before[i].physical, suffix);
+      at_least(Change::kNames);
+    }
+    from.push_back(static_cast<int>(i));
   }
   if (columns_.size() < before.size()) at_least(Change::kColumns);
   if (change >= Change::kNames) publication_.schema_changed = columns_changed_ = true;
@@ -236,8 +268,15 @@ Result<bool> LakeTable::make_reader(Heap& heap, uint32_t relation, const Catalog
   const std::vector<pgtypes::Attribute>* own = catalog.attributes(oid_);
   std::vector<RowReader::Target> targets;
   for (const LakeColumn& column : columns_) {
+    if (column.text_of != 0) {
+      auto of = std::find_if(columns_.begin(), columns_.end(), [&](const LakeColumn& each) {
+        return each.number == column.text_of;
+      });
+      targets.push_back({0, static_cast<int>(of - columns_.begin())});
+      continue;
+    }
     if (relation == oid_) {
-      targets.push_back({column.number});
+      targets.push_back({column.number, -1});
       continue;
     }
     // A partition's columns may lie in another order: what counts is the name in the root.
@@ -249,7 +288,7 @@ Result<bool> LakeTable::make_reader(Heap& heap, uint32_t relation, const Catalog
     for (const pgtypes::Attribute& attribute : attributes) {
       if (!attribute.dropped && attribute.name == name) number = attribute.number;
     }
-    targets.push_back({number});
+    targets.push_back({number, -1});
   }
   // Rows stored before a column was added show its default, which files written before do not have.
   bool reads_differently = false;

@@ -54,6 +54,10 @@ class LakeTable {
   };
   Result<Change> follow(const Catalog& catalog);
 
+  /// Gives columns (by index) a column beside them that keeps the exact text of values which have no
+  /// place in their type: "amount__text". Readers of heaps are to be made anew.
+  void add_text_columns(const std::vector<size_t>& columns);
+
   /// The heaps whose rows the table holds: its own, or its partitions', by relation.
   struct Heap {
     RelFork file;
@@ -93,7 +97,8 @@ class LakeTable {
   std::string last_error;
 
  private:
-  void add_column(const pgtypes::Attribute& attribute, columns::Type type, std::string pg_type);
+  LakeColumn new_column(const std::string& name, int16_t number, columns::Type type,
+                        std::string pg_type);
 
   uint32_t database_;
   uint32_t oid_;

@@ -23,7 +23,9 @@ using FetchToasted = std::function<Result<std::string>(const pgtypes::ToastPoint
 class RowReader {
  public:
   struct Target {
-    int16_t number;  ///< attnum in the heap's relation; 0: the heap lacks the column, it is null
+    int16_t number = 0;  ///< attnum in the heap's relation; 0: the heap lacks the column, it is null
+    /// The target keeps the text of values that this other target (its index) has no place for.
+    int text_of = -1;
   };
   /// `attributes`: all of the heap's relation, by attnum. `targets`: one per column of the lake
   /// table, in order.
@@ -35,8 +37,9 @@ class RowReader {
   /// back to where it was.
   Status append(const pgformat::HeapTuple& tuple, const FetchToasted& fetch, columns::Batch& batch);
 
-  /// Values that had no home in their column's type and became null.
-  uint64_t diverted() const { return diverted_; }
+  /// Targets of the last row whose value has no place in its column and that have no other target
+  /// for its text: the value would be lost.
+  const std::vector<size_t>& homeless() const { return homeless_; }
 
  private:
   RowReader() = default;
@@ -44,11 +47,15 @@ class RowReader {
     int attribute = -1;  ///< place in values_; -1: always null
     bool is_varlena = false;
     std::optional<pgtypes::ValueWriter> writer;
+    int text_of = -1;
+    int text_slot = -1;  ///< the slot that keeps this one's texts
+    std::string text;    ///< of the row in the making, if diverted
+    bool diverted = false;
   };
   pgtypes::TupleReader reader_;
   std::vector<Slot> slots_;
   std::vector<pgtypes::AttributeValue> values_;
-  uint64_t diverted_ = 0;
+  std::vector<size_t> homeless_;
 };
 
 }  // namespace tide::mirror
