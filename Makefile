@@ -30,8 +30,9 @@ all: configure ## everything, with tests and benchmarks
 
 run: build ## build, start everything in the background, say what to do next
 	@$(BUILD)/tide up --detach $(ARGS)
-	@printf '\nNext:\n  %s\n  %s\n  %s\n  %s\n' \
+	@printf '\nNext:\n  %s\n  %s\n  %s\n  %s\n  %s\n' \
 	  '$(BUILD)/tide psql                     # a session' \
+	  '$(BUILD)/tide psql .lake               # the same tables for analytical SQL (DuckDB)' \
 	  '$(BUILD)/tide branch create dev        # a copy of everything, in milliseconds' \
 	  '$(BUILD)/tide url @dev                 # its address' \
 	  '$(BUILD)/tide down                     # stop; the data stays'

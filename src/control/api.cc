@@ -161,6 +161,10 @@ json Api::endpoint_json(const std::string& branch, TimelineId timeline) {
 Result<json> Api::connection_json(const std::string& text) {
   Target target = TIDE_TRY(Target::parse(text));
   Service::Connection connection = TIDE_TRY(service_.connection(target));
+  if (target.lake) {
+    connection.database += "@" + connection.branch + ".lake";
+    connection.port = options_.settings.warehouse_port;
+  }
   return json{{"url", connection.url()},
               {"branch", connection.branch},
               {"host", "127.0.0.1"},
@@ -177,6 +181,7 @@ json Api::status_json() {
       {"postgresql_version", options_.postgresql_version},
       {"port", options_.settings.port},
       {"http_port", options_.settings.http_port},
+      {"warehouse_port", options_.settings.warehouse_port},
       {"object_store", options_.settings.object_store},
       {"durability", options_.settings.durability},
       {"uptime_seconds",

@@ -21,6 +21,7 @@ struct Role {
 inline constexpr std::string_view kStorageRole = "storage";
 inline constexpr std::string_view kControlRole = "control";
 inline constexpr std::string_view kMirrorRole = "mirror";
+inline constexpr std::string_view kWarehouseRole = "warehouse";
 
 /// In the order in which they are started. They end in this order: control, which suspends the
 /// computes; then, last started first, those that are not essential; then storage, once it has made
@@ -32,6 +33,7 @@ inline constexpr std::array kRoles = {
     Role{.name = kMirrorRole,
          .essential = false,
          .stop_patience = std::chrono::milliseconds(60'000)},
+    Role{.name = kWarehouseRole, .essential = false},
 };
 
 /// Null if there is no such role.

@@ -62,15 +62,19 @@ Status check_branch_name(const std::string& name) {
           "either end.");
 }
 
-Result<Target> Target::parse(const std::string& text) {
+Result<Target> Target::parse(const std::string& whole) {
+  constexpr std::string_view kLake = ".lake";
   Target target;
+  target.lake = whole.ends_with(kLake);
+  std::string text = whole.substr(0, whole.size() - (target.lake ? kLake.size() : 0));
   size_t at = text.rfind('@');
   target.database = text.substr(0, at);
   if (at != std::string::npos) {
     target.branch = text.substr(at + 1);
     Status named = check_branch_name(target.branch);
     if (!named.ok()) {
-      return std::move(named).with_hint("A target is DATABASE@BRANCH, DATABASE or @BRANCH.");
+      return std::move(named).with_hint(
+          "A target is DATABASE@BRANCH, DATABASE or @BRANCH, for the lake with .lake behind it.");
     }
   }
   return target;

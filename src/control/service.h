@@ -27,6 +27,7 @@ Status check_branch_name(const std::string& name);
 struct Target {
   std::string database;
   std::string branch;
+  bool lake = false;  ///< its tables in the lake: the warehouse answers
   static Result<Target> parse(const std::string& text);
 };
 

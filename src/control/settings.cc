@@ -33,6 +33,8 @@ Result<Settings> Settings::load(const std::string& data_directory) {
     Settings settings;
     settings.port = static_cast<int>(TIDE_TRY(net::number_member(file, "port")));
     settings.http_port = static_cast<int>(TIDE_TRY(net::number_member(file, "http_port")));
+    settings.warehouse_port = static_cast<int>(TIDE_TRY(net::number_member(
+        file, "warehouse_port", static_cast<uint64_t>(settings.warehouse_port))));
     settings.object_store = TIDE_TRY(net::string_member(file, "object_store"));
     settings.durability = TIDE_TRY(net::string_member(file, "durability"));
     settings.mirror = TIDE_TRY(net::bool_member(file, "mirror", true));
@@ -47,13 +49,14 @@ Result<Settings> Settings::load(const std::string& data_directory) {
       .with_hint(
           "It is a small JSON file written by \"tide up\"; restore it, or remove it and run \"tide "
           "up\" again "
-          "with the same --port, --http-port and --object-store.");
+          "with the same --port, --http-port, --warehouse-port and --object-store.");
 }
 
 Status Settings::save(const std::string& data_directory) const {
   json file = {{"format", kFormat},
                {"port", port},
                {"http_port", http_port},
+               {"warehouse_port", warehouse_port},
                {"object_store", object_store},
                {"durability", durability},
                {"mirror", mirror},

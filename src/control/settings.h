@@ -11,6 +11,7 @@ namespace tide::control {
 struct Settings {
   int port = 5432;                   ///< PostgreSQL port of branch main.
   int http_port = 7432;              ///< Control API on 127.0.0.1.
+  int warehouse_port = 7433;         ///< Analytical SQL on 127.0.0.1, PostgreSQL's protocol.
   std::string object_store;          ///< file:///DIR or s3://BUCKET/PREFIX
   std::string durability = "local";  ///< "local" or "acceptor"
   bool mirror = true;                ///< False: the mirror role is off; the lake stays as it is.

@@ -41,7 +41,8 @@ bool supervisor_runs(const std::string& data_directory);
 
 /// Runs the roles (roles.h) as child processes and starts them again when they die, until SIGTERM
 /// or SIGINT: then computes are suspended, the storage is flushed, and the roles end, in the order
-/// that roles.h tells. A second signal ends all at once. kExists if another supervisor of this instance runs.
+/// that roles.h tells. A second signal ends all at once. kExists if another supervisor of this
+/// instance runs.
 Status run_supervisor(const SupervisorOptions& options);
 
 /// For a role: dies with the supervisor, even if that is killed. Call first thing in main.

@@ -66,7 +66,7 @@ json columns_json(const std::vector<LakeColumn>& columns) {
                    {"type", json::parse(deltalog::write_type(deltalog::from_columns(column.type)))},
                    {"nullable", column.nullable},
                    {"pg_type", column.pg_type},
-         {"text_of", column.text_of}});
+                   {"text_of", column.text_of}});
   }
   return out;
 }

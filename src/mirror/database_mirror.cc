@@ -539,7 +539,8 @@ Status DatabaseMirror::append_row(LakeTable& table, LakeTable::Heap& heap, Tuple
   if (appended.ok() && !heap.reader->homeless().empty()) {
     table.add_text_columns(heap.reader->homeless());
     ++catalog_version_;
-    for (auto& [relation, each] : table.heaps()) TIDE_TRY(table.make_reader(each, relation, catalog_));
+    for (auto& [relation, each] : table.heaps())
+      TIDE_TRY(table.make_reader(each, relation, catalog_));
     appended = append();
   }
   if (!appended.ok()) {

@@ -162,6 +162,7 @@ class LakeService::Conversation {
     for (const LakeColumn& column : table.columns) {
       columns.push_back(
           {{"name", column.name},
+           {"id", column.id},
            {"physical", column.physical},
            {"type_json", json::parse(deltalog::write_type(deltalog::from_columns(column.type)))}});
     }

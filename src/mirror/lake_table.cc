@@ -201,11 +201,13 @@ Result<LakeTable::Change> LakeTable::follow(const Catalog& catalog) {
       return column.number == attribute.number;
     });
     if (old == before.end()) {
-      columns_.push_back(new_column(attribute.name, attribute.number, *std::move(type), std::move(pg_type)));
+      columns_.push_back(
+          new_column(attribute.name, attribute.number, *std::move(type), std::move(pg_type)));
       from.push_back(-1);
       at_least(Change::kColumns);
     } else if (old->type != *type) {
-      columns_.push_back(new_column(attribute.name, attribute.number, *std::move(type), std::move(pg_type)));
+      columns_.push_back(
+          new_column(attribute.name, attribute.number, *std::move(type), std::move(pg_type)));
       from.push_back(-1);
       at_least(Change::kRebuild);
     } else {
@@ -269,9 +271,8 @@ Result<bool> LakeTable::make_reader(Heap& heap, uint32_t relation, const Catalog
   std::vector<RowReader::Target> targets;
   for (const LakeColumn& column : columns_) {
     if (column.text_of != 0) {
-      auto of = std::find_if(columns_.begin(), columns_.end(), [&](const LakeColumn& each) {
-        return each.number == column.text_of;
-      });
+      auto of = std::find_if(columns_.begin(), columns_.end(),
+                             [&](const LakeColumn& each) { return each.number == column.text_of; });
       targets.push_back({0, static_cast<int>(of - columns_.begin())});
       continue;
     }

@@ -54,8 +54,8 @@ class LakeTable {
   };
   Result<Change> follow(const Catalog& catalog);
 
-  /// Gives columns (by index) a column beside them that keeps the exact text of values which have no
-  /// place in their type: "amount__text". Readers of heaps are to be made anew.
+  /// Gives columns (by index) a column beside them that keeps the exact text of values which have
+  /// no place in their type: "amount__text". Readers of heaps are to be made anew.
   void add_text_columns(const std::vector<size_t>& columns);
 
   /// The heaps whose rows the table holds: its own, or its partitions', by relation.

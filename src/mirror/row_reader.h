@@ -23,7 +23,8 @@ using FetchToasted = std::function<Result<std::string>(const pgtypes::ToastPoint
 class RowReader {
  public:
   struct Target {
-    int16_t number = 0;  ///< attnum in the heap's relation; 0: the heap lacks the column, it is null
+    int16_t number =
+        0;  ///< attnum in the heap's relation; 0: the heap lacks the column, it is null
     /// The target keeps the text of values that this other target (its index) has no place for.
     int text_of = -1;
   };

@@ -70,6 +70,7 @@ class Instance:
         self.data = self.base / "data"
         self.port = port or free_port()
         self.http_port = http_port or free_port()
+        self.warehouse_port = free_port()
         self.object_store = object_store
 
     def __enter__(self):
@@ -112,7 +113,7 @@ class Instance:
 
     def up(self, *more, check=True):
         arguments = ["up", "--detach", "--data", self.data, "--port", self.port,
-                     "--http-port", self.http_port]
+                     "--http-port", self.http_port, "--warehouse-port", self.warehouse_port]
         if self.object_store:
             arguments += ["--object-store", self.object_store]
         return self.run(*arguments, *more, check=check)

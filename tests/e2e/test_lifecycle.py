@@ -129,7 +129,7 @@ def test_kill_9_of_everything_keeps_acknowledged_data(instance):
         writer = continued(writer)
 
 
-@pytest.mark.parametrize("victim", ["postgres", "storage", "control", "mirror"])
+@pytest.mark.parametrize("victim", ["postgres", "storage", "control", "mirror", "warehouse"])
 def test_kill_9_of_one_process_heals_by_itself(instance, victim):
     instance.up()
     instance.sql("CREATE TABLE acknowledged (id int PRIMARY KEY)")
@@ -243,7 +243,7 @@ def test_wrong_data_directory_is_one_clear_error(instance):
     a_file = instance.base / "file"
     a_file.write_text("not a directory")
     failed = instance.run("up", "--detach", "--data", a_file, "--port", free_port(),
-                          "--http-port", free_port(), check=False)
+                          "--http-port", free_port(), "--warehouse-port", free_port(), check=False)
     assert failed.returncode != 0 and str(a_file) in failed.stderr + failed.stdout
 
     strange = instance.base / "strange"
@@ -251,7 +251,7 @@ def test_wrong_data_directory_is_one_clear_error(instance):
     (strange / "PG_VERSION").write_text("15\n")
     (strange / "important").write_text("somebody's")
     failed = instance.run("up", "--detach", "--data", strange, "--port", free_port(),
-                          "--http-port", free_port(), check=False)
+                          "--http-port", free_port(), "--warehouse-port", free_port(), check=False)
     assert failed.returncode != 0 and str(strange) in failed.stderr + failed.stdout
     assert (strange / "important").read_text() == "somebody's"
 

@@ -17,7 +17,7 @@ from .canonical import spelled
 from .child import QueryError
 from .clickhouse import blurred
 from .log import Log, LogError
-from .postgres import Dump
+from .postgres import Column, Dump, PgType
 
 SHOWN = 3
 
@@ -33,7 +33,9 @@ class Mirrored(typing.NamedTuple):
 
 
 class Oracle:
-    def __init__(self, duck, clickhouse):
+    def __init__(self, duck, clickhouse, keeps_texts=True):
+        """`keeps_texts`: what a column's type cannot hold must have its text in a column beside it."""
+        self.keeps_texts = keeps_texts
         self.duck = duck
         self.clickhouse = clickhouse
         self.tables = 0  # compared so far
@@ -92,10 +94,13 @@ class Oracle:
             fields = snapshot.fields
         except (LogError, QueryError) as error:
             return [f"{table.label}: {error}"]
-        problems = self.schema(table, fields)
+        beside = self.text_columns(table, fields)
+        problems = self.schema(table, fields[:len(fields) - len(beside)])
         if problems:
             return problems
-        expected, texts = self.expected(dump, table, fields)
+        expected, homeless = self.expected(dump, table, beside)
+        table = table._replace(columns=table.columns + tuple(
+            Column(f"{name}__text", PgType(25, "text", "b", ",", -1), "text", False) for name in beside))
         kinds = [field.kind for field in fields]
         self.rows += sum(expected.values())
         readers = [("delta log", lambda: snapshot.rows(self.duck), expected)]
@@ -119,9 +124,16 @@ class Oracle:
                 continue
             if found != wanted:
                 problems.append(difference(table.label, reader, names, wanted, found))
-        if texts:
-            problems += self.aside(table, texts)
+        if homeless and self.keeps_texts:
+            problems.append(f"{table.label}: values of {', '.join(sorted(homeless))} have no place and no column of texts")
         return problems
+
+    @staticmethod
+    def text_columns(table, fields):
+        """Columns whose values the lake cannot all hold: behind all others it has NAME__text for each."""
+        names = {column.name for column in table.columns}
+        return [field.name[:-len("__text")] for field in fields[len(table.columns):]
+                if field.name.endswith("__text") and field.name[:-len("__text")] in names]
 
     @staticmethod
     def schema(table, fields):
@@ -138,25 +150,25 @@ class Oracle:
                 problems.append(f"{table.label}.{column.name}: NOT NULL in the lake only")
         return problems
 
-    def expected(self, dump, table, fields):
-        """PostgreSQL's rows in canonical form, and the texts of values without a home by column."""
-        rows, texts = collections.Counter(), collections.defaultdict(collections.Counter)
+    def expected(self, dump, table, beside):
+        """PostgreSQL's rows in canonical form, with the texts of values that have no place in their column's type in
+        the columns `beside`; and the names of columns that lack one."""
+        rows, homeless = collections.Counter(), set()
         types = [column.type for column in table.columns]
         for line in dump.rows(table):
-            row = []
-            for position, (kind, text) in enumerate(zip(types, line)):
+            row, texts = [], dict.fromkeys(beside)
+            for column, kind, text in zip(table.columns, types, line):
                 try:
                     row.append(mapping.value(kind, text))
                 except mapping.NoHome:
                     row.append(None)
-                    texts[table.columns[position].name][text] += 1
                     self.diverted += 1
-            rows[tuple(row)] += 1
-        return rows, texts
-
-    def aside(self, table, texts):
-        """Values that the typed columns cannot hold: their texts must be kept."""
-        return []
+                    if column.name in texts:
+                        texts[column.name] = text
+                    else:
+                        homeless.add(column.name)
+            rows[tuple(row) + tuple(texts.values())] += 1
+        return rows, homeless
 
 
 def recount(rows, change):

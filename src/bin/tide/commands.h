@@ -10,8 +10,9 @@ namespace tide::cli {
 
 struct UpOptions {
   std::string data;
-  int port = 0;       ///< 0: what the instance had, 5432 for a new one.
-  int http_port = 0;  ///< 0: what the instance had, 7432 for a new one.
+  int port = 0;            ///< 0: what the instance had, 5432 for a new one.
+  int http_port = 0;       ///< 0: what the instance had, 7432 for a new one.
+  int warehouse_port = 0;  ///< 0: what the instance had, 7433 for a new one.
   std::string object_store;
   std::string durability;
   std::string mirror;  ///< "on", "off"; empty: what the instance had, on for a new one.

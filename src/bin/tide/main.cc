@@ -52,6 +52,10 @@ int main(int argc, char** argv) {
   up_command
       ->add_option("--http-port", up_options.http_port, "Port of the control API (default 7432)")
       ->check(CLI::Range(1, 65535));
+  up_command
+      ->add_option("--warehouse-port", up_options.warehouse_port,
+                   "Port of analytical SQL (default 7433)")
+      ->check(CLI::Range(1, 65535));
   up_command->add_option("--object-store", up_options.object_store,
                          "file:///DIR or s3://BUCKET/PREFIX (default: in the data directory)");
   up_command
@@ -75,7 +79,9 @@ int main(int argc, char** argv) {
   std::string target;
   CLI::App* url_command =
       command(&app, "url", "Print a connection URL", [&] { return url(common, target); });
-  url_command->add_option("TARGET", target, "DATABASE@BRANCH, DATABASE or @BRANCH");
+  url_command->add_option(
+      "TARGET", target,
+      "DATABASE@BRANCH, DATABASE or @BRANCH; with .lake behind it: analytical SQL");
 
   std::vector<std::string> psql_arguments;
   CLI::App* psql_command = command(&app, "psql", "Open psql; its own options may follow",
@@ -180,7 +186,9 @@ int main(int argc, char** argv) {
 
   // psql's own options must not be taken for ours: everything from the first word on that only psql
   // knows is its, as is everything behind "--".
-  psql_command->add_option("TARGET", target, "DATABASE@BRANCH, DATABASE or @BRANCH");
+  psql_command->add_option(
+      "TARGET", target,
+      "DATABASE@BRANCH, DATABASE or @BRANCH; with .lake behind it: analytical SQL");
   std::vector<std::string> words(argv + 1, argv + argc);
   if (!words.empty() && words[0] == "psql") {
     for (size_t i = 1; i < words.size(); ++i) {

@@ -20,6 +20,7 @@
 #include "mirror/mirror.h"
 #include "obs/log.h"
 #include "storage/storage.h"
+#include "warehouse/warehouse.h"
 
 namespace tide::cli {
 
@@ -81,6 +82,14 @@ Status run_mirror_role(const RoleOptions& options) {
                              .version = control::kVersion});
 }
 
+Status run_warehouse_role(const RoleOptions& options) {
+  control::Settings settings = TIDE_TRY(control::Settings::load(options.data));
+  warehouse::WarehouseOptions warehouse_options;
+  warehouse_options.data_directory = options.data;
+  warehouse_options.port = settings.warehouse_port;
+  return warehouse::run_warehouse(warehouse_options);
+}
+
 }  // namespace
 
 int run_role(const std::string& role, const RoleOptions& options) {
@@ -97,7 +106,8 @@ int run_role(const std::string& role, const RoleOptions& options) {
   constexpr Main kMains[] = {{kSupervise, supervise},
                              {control::kStorageRole, run_storage_role},
                              {control::kControlRole, run_control_role},
-                             {control::kMirrorRole, run_mirror_role}};
+                             {control::kMirrorRole, run_mirror_role},
+                             {control::kWarehouseRole, run_warehouse_role}};
   Status outcome(Code::kBug, "there is no such role");
   for (const Main& main : kMains) {
     if (main.role == role) outcome = main.run(options);

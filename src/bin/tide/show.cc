@@ -60,9 +60,9 @@ int status(const Common& common) {
     fmt::print("tide {}  PostgreSQL {}  {}  data in {}\n", text_of(answer, "version"),
                text_of(answer, "postgresql_version"), text_of(answer, "state"),
                text_of(answer, "data_directory"));
-    fmt::print("object store {}  durability {}  API http://127.0.0.1:{}\n",
+    fmt::print("object store {}  durability {}  API http://127.0.0.1:{}  warehouse port {}\n",
                text_of(answer, "object_store"), text_of(answer, "durability"),
-               text_of(answer, "http_port"));
+               text_of(answer, "http_port"), text_of(answer, "warehouse_port"));
     for (const json& stage : answer["stages"]) {
       if (stage["state"] != "done")
         fmt::print("  {:<10} {}\n", text_of(stage, "name"), text_of(stage, "state"));

@@ -150,6 +150,8 @@ Result<control::Settings> settle(const UpOptions& options, const std::string& da
   };
   if (options.port != 0) set(settings.port, options.port, "port");
   if (options.http_port != 0) set(settings.http_port, options.http_port, "http port");
+  if (options.warehouse_port != 0)
+    set(settings.warehouse_port, options.warehouse_port, "warehouse port");
   if (!options.durability.empty()) set(settings.durability, options.durability, "durability");
   if (!options.mirror.empty() && settings.mirror != (options.mirror == "on")) {
     if (!is_new) out.line("mirror is now {}", options.mirror);
@@ -170,9 +172,12 @@ Result<control::Settings> settle(const UpOptions& options, const std::string& da
     }
     settings.object_store = url;
   }
-  if (settings.port == settings.http_port) {
-    return Status(Code::kInvalid, fmt::format("--port and --http-port are both {}", settings.port))
-        .with_hint("Choose two different ports.");
+  if (settings.port == settings.http_port || settings.port == settings.warehouse_port ||
+      settings.http_port == settings.warehouse_port) {
+    return Status(Code::kInvalid,
+                  fmt::format("--port, --http-port and --warehouse-port are {}, {} and {}",
+                              settings.port, settings.http_port, settings.warehouse_port))
+        .with_hint("Choose three different ports.");
   }
   if (changed) TIDE_TRY(settings.save(data));
   return settings;
@@ -307,15 +312,18 @@ Result<Begun> begin(const UpOptions& options, Printer& out) {
     out.line("tide {}  PostgreSQL {}  runs already, data in {}", control::kVersion,
              installation.version, data);
     control::Settings settings = TIDE_TRY(control::Settings::load(data));
-    bool other = (options.port != 0 && options.port != settings.port) ||
-                 (options.http_port != 0 && options.http_port != settings.http_port) ||
-                 (!options.durability.empty() && options.durability != settings.durability) ||
-                 (!options.mirror.empty() && (options.mirror == "on") != settings.mirror);
+    bool other =
+        (options.port != 0 && options.port != settings.port) ||
+        (options.http_port != 0 && options.http_port != settings.http_port) ||
+        (options.warehouse_port != 0 && options.warehouse_port != settings.warehouse_port) ||
+        (!options.durability.empty() && options.durability != settings.durability) ||
+        (!options.mirror.empty() && (options.mirror == "on") != settings.mirror);
     if (other) {
       return Status(Code::kConflict, "tide runs already with other settings")
-          .with_detail(fmt::format("port {}, http port {}, durability {}, mirror {}", settings.port,
-                                   settings.http_port, settings.durability,
-                                   settings.mirror ? "on" : "off"))
+          .with_detail(
+              fmt::format("port {}, http port {}, warehouse port {}, durability {}, mirror {}",
+                          settings.port, settings.http_port, settings.warehouse_port,
+                          settings.durability, settings.mirror ? "on" : "off"))
           .with_hint("Run \"tide down\" first, then \"tide up\" with the new ones.");
     }
   } else {
@@ -328,6 +336,9 @@ Result<Begun> begin(const UpOptions& options, Printer& out) {
     }
     TIDE_TRY(check_port(options.http_port != 0 ? options.http_port : before.http_port,
                         "the control API's", "--http-port"));
+    TIDE_TRY(
+        check_port(options.warehouse_port != 0 ? options.warehouse_port : before.warehouse_port,
+                   "the warehouse's", "--warehouse-port"));
     bool is_new = TIDE_TRY(prepare_data_directory(data, account));
     out.line("tide {}  PostgreSQL {}  data in {}{}", control::kVersion, installation.version, data,
              is_new ? " (new)" : "");
@@ -363,6 +374,7 @@ Result<Begun> begin(const UpOptions& options, Printer& out) {
       {"port", connection["port"]},
       {"http_port", (*ready)["http_port"]},
       {"http_url", fmt::format("http://127.0.0.1:{}", (*ready)["http_port"].get<int>())},
+      {"warehouse_port", (*ready)["warehouse_port"]},
       {"object_store", (*ready)["object_store"]},
       {"stages", stages},
       {"seconds", std::chrono::duration<double>(Clock::now() - began).count()}};
@@ -392,9 +404,12 @@ int up(const UpOptions& options) {
       std::getenv("TIDE_DATA") == nullptr && !options.data.empty() ? " --data " + begun->data : "";
   out.line("Ready in {}\n", seconds_text(answer["seconds"].get<double>()));
   out.line("  Postgres  {}", answer["url"].get<std::string>());
+  out.line("  Lake      its tables for analytical SQL, on port {}: tide url .lake{}",
+           answer["warehouse_port"].get<int>(), flag);
   out.line("  API       {} (token in {}/secrets/token)\n", answer["http_url"].get<std::string>(),
            begun->data);
   out.line("  tide psql{}                 open psql on main", flag);
+  out.line("  tide psql .lake{}           the same tables in DuckDB, each commit included", flag);
   out.line("  tide branch create dev{}    a full copy of main in milliseconds", flag);
   out.line("  tide down{}                 stop everything; data stays", flag);
   if (options.detach || begun->already_running) return kExitOk;
