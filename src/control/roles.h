@@ -14,6 +14,8 @@ struct Role {
   /// PostgreSQL cannot be used without it: `tide up` fails if it does not start. Another one that
   /// dies again and again is a problem in `tide status`, no more.
   bool essential = true;
+  /// Not started where the mirror is switched off (settings.h).
+  bool of_lake = false;
   /// From SIGTERM to SIGKILL.
   std::chrono::milliseconds stop_patience{30'000};
 };
@@ -32,8 +34,9 @@ inline constexpr std::array kRoles = {
     // It ends with a last cut of every branch.
     Role{.name = kMirrorRole,
          .essential = false,
+         .of_lake = true,
          .stop_patience = std::chrono::milliseconds(60'000)},
-    Role{.name = kWarehouseRole, .essential = false},
+    Role{.name = kWarehouseRole, .essential = false, .of_lake = true},
 };
 
 /// Null if there is no such role.

@@ -48,7 +48,7 @@ class Supervisor {
     for (const Role& role : kRoles) {
       // What is not essential has no part in ending what an earlier supervisor left behind.
       if (!role.essential && options_.shutdown_only) continue;
-      roles_.push_back(Child{.role = role, .off = role.name == kMirrorRole && !options_.mirror});
+      roles_.push_back(Child{.role = role, .off = role.of_lake && !options_.mirror});
     }
   }
 

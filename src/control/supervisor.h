@@ -16,7 +16,7 @@ struct SupervisorOptions {
   /// Brings the essential roles up just far enough to end computes that an earlier supervisor left
   /// behind, then ends as after SIGTERM.
   bool shutdown_only = false;
-  bool mirror = true;  ///< False: the mirror role is not started; its state is "off".
+  bool mirror = true;  ///< False: the roles of the lake are not started; their state is "off".
 };
 
 /// What the supervisor says about itself in RUN/supervisor.json.

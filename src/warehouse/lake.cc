@@ -368,7 +368,6 @@ Outcome<std::string> Lake::Snapshot::select_own(const LakeTable& table,
       live = fmt::format(" WHERE tide_live({}, file_index, file_row_number)",
                          registrations_.back().id());
     }
-    std::string row_number = any_deleted ? ", file_row_number = true" : "";
     if (has_ids) {
       // By field id: files of before a column came or was renamed are read right.
       std::string schema;
@@ -378,9 +377,11 @@ Outcome<std::string> Lake::Snapshot::select_own(const LakeTable& table,
                               duck::quote_literal(stored[i].name),
                               duck::quote_literal(duck::to_sql(stored[i].type)));
       }
-      parts.push_back(fmt::format("SELECT {} FROM read_parquet([{}], schema = MAP {{{}}}{}){}",
-                                  expressions, paths, schema, row_number, live));
+      // file_row_number is there by itself; asked for, it would have to be in the schema.
+      parts.push_back(fmt::format("SELECT {} FROM read_parquet([{}], schema = MAP {{{}}}){}",
+                                  expressions, paths, schema, live));
     } else {
+      std::string row_number = any_deleted ? ", file_row_number = true" : "";
       // Columns that no file has come from an empty relation with the right types.
       std::string nulls;
       for (const columns::Field& field : stored) {

@@ -73,23 +73,34 @@ def test_exclude_and_include(lake):
     wait_for(lambda: tables(lake).get("tide.public.leaves", {}).get("rows") == 2, 60, "back in the lake")
 
 
-def mirror_role(instance):
-    return next(role for role in instance.json("status")["roles"] if role["name"] == "mirror")
+def test_warehouse_reads_files_without_their_deleted_rows(lake):
+    lake.sql("CREATE TABLE thinned AS SELECT generate_series(1, 1000) AS id")
+    wait_for(lambda: tables(lake).get("tide.public.thinned", {}).get("files") == 1, 60, "a file")
+    lake.sql("DELETE FROM thinned WHERE id % 3 = 0")
+    lake.sql("ALTER TABLE thinned ADD COLUMN word text")
+    lake.sql("INSERT INTO thinned VALUES (1001, 'fresh')")
+    query = "SELECT count(*), sum(id), count(word) FROM thinned"
+    assert lake.sql(query, ".lake") == lake.sql(query)
+
+
+def roles_of_lake(instance):
+    return {role["name"]: (role["state"], role["pid"]) for role in instance.json("status")["roles"]
+            if role["name"] in ("mirror", "warehouse")}
 
 
 def test_mirror_off(instance):
     instance.up("--mirror", "off")
     instance.sql("CREATE TABLE early AS SELECT generate_series(1, 100) AS id")
     assert instance.json("status")["state"] == "ready", "off is no problem"
-    assert (mirror_role(instance)["state"], mirror_role(instance)["pid"]) == ("off", None)
-    assert not instance.find(" mirror --data")
+    assert roles_of_lake(instance) == {"mirror": ("off", None), "warehouse": ("off", None)}
+    assert not instance.find("tide mirror ") and not instance.find("tide warehouse ")
     failed = instance.run("lake", "status", check=False)
     assert failed.returncode == 1
     assert "switched off" in failed.stderr and "--mirror on" in failed.stderr
     assert instance.up("--mirror", "on", check=False).returncode != 0, "runs with other settings"
     instance.down()
     instance.up()
-    assert mirror_role(instance)["state"] == "off", "it is remembered"
+    assert roles_of_lake(instance)["mirror"] == ("off", None), "it is remembered"
     instance.down()
     assert "mirror is now on" in instance.up("--mirror", "on").stdout
     wait_for(lambda: tables(instance).get("tide.public.early", {}).get("rows") == 100, 60, "the table in the lake")

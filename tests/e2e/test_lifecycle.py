@@ -139,7 +139,7 @@ def test_kill_9_of_one_process_heals_by_itself(instance, victim):
         pids = [instance.postmaster()]
     else:
         pids = [pid for pid, text in instance.processes().items()
-                if "/tide" in text.split()[0] and victim in text]
+                if f"/tide {victim} " in text]
     assert pids, instance.processes()
     for pid in pids:
         instance.kill(pid)

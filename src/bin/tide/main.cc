@@ -64,10 +64,10 @@ int main(int argc, char** argv) {
                    "(default local)")
       ->check(CLI::IsMember({"local", "acceptor"}));
   up_command
-      ->add_option(
-          "--mirror", up_options.mirror,
-          "off: tables are not kept as Delta tables. Switched off later, the lake stays as "
-          "it is, and the WAL it lacks is kept until it is on again (default on)")
+      ->add_option("--mirror", up_options.mirror,
+                   "off: tables are not kept as Delta tables, no warehouse. Switched off later, "
+                   "the lake stays as "
+                   "it is, and the WAL it lacks is kept until it is on again (default on)")
       ->check(CLI::IsMember({"on", "off"}));
   up_command->add_flag("--detach,-d", up_options.detach, "Return when everything is ready");
 

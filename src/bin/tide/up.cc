@@ -375,6 +375,7 @@ Result<Begun> begin(const UpOptions& options, Printer& out) {
       {"http_port", (*ready)["http_port"]},
       {"http_url", fmt::format("http://127.0.0.1:{}", (*ready)["http_port"].get<int>())},
       {"warehouse_port", (*ready)["warehouse_port"]},
+      {"mirror", TIDE_TRY(control::Settings::load(data)).mirror},
       {"object_store", (*ready)["object_store"]},
       {"stages", stages},
       {"seconds", std::chrono::duration<double>(Clock::now() - began).count()}};
@@ -404,12 +405,16 @@ int up(const UpOptions& options) {
       std::getenv("TIDE_DATA") == nullptr && !options.data.empty() ? " --data " + begun->data : "";
   out.line("Ready in {}\n", seconds_text(answer["seconds"].get<double>()));
   out.line("  Postgres  {}", answer["url"].get<std::string>());
-  out.line("  Lake      its tables for analytical SQL, on port {}: tide url .lake{}",
-           answer["warehouse_port"].get<int>(), flag);
+  const bool mirror = answer["mirror"];
+  if (mirror) {
+    out.line("  Lake      its tables for analytical SQL, on port {}: tide url .lake{}",
+             answer["warehouse_port"].get<int>(), flag);
+  }
   out.line("  API       {} (token in {}/secrets/token)\n", answer["http_url"].get<std::string>(),
            begun->data);
   out.line("  tide psql{}                 open psql on main", flag);
-  out.line("  tide psql .lake{}           the same tables in DuckDB, each commit included", flag);
+  if (mirror)
+    out.line("  tide psql .lake{}           the same tables in DuckDB, each commit included", flag);
   out.line("  tide branch create dev{}    a full copy of main in milliseconds", flag);
   out.line("  tide down{}                 stop everything; data stays", flag);
   if (options.detach || begun->already_running) return kExitOk;
