@@ -81,8 +81,9 @@ def show(number):
 
 
 def headings(figures):
-    """The other arm's column has its name; a benchmark has one other arm."""
-    return ["what", "unit", figures[0].against, "tide", "ratio", "bar", "verdict"]
+    """The other arm's column has its name, if there is one."""
+    others = {figure.against for figure in figures}
+    return ["what", "unit", others.pop() if len(others) == 1 else "other", "tide", "ratio", "bar", "verdict"]
 
 
 def cells(figure):
