@@ -287,8 +287,7 @@ Result<bool> BranchWorker::make_cut(bool force) {
   if (!done.ok()) {
     std::lock_guard lock(mutex_);
     for (const TableCut& table : cut.tables) {
-      if (LakeTable* found = mirror_->find_table(table.database, table.oid))
-        found->abandon_cut(table);
+      if (LakeTable* found = mirror_->find_table(table)) found->abandon_cut(table);
     }
     cutting_ = false;
     return done;
@@ -318,13 +317,13 @@ Result<bool> BranchWorker::make_cut(bool force) {
   {
     std::lock_guard lock(mutex_);
     for (const TableCut& table : cut.tables) {
-      LakeTable* found = mirror_->find_table(table.database, table.oid);
+      LakeTable* found = mirror_->find_table(table);
       if (found != nullptr) found->finish_cut(table);
       if (auto database = mirror_->databases().find(table.database);
           database != mirror_->databases().end()) {
         database->second->touch();
       }
-      if (table.dropped) mirror_->forget_dropped(table.database, table.oid);
+      if (table.dropped) mirror_->forget_dropped(table);
     }
     mirror_->forget_unpublished_drops();
     cutting_ = false;
@@ -538,6 +537,14 @@ std::string BranchWorker::status() {
                         {"not_mirrored", reason}});
     }
   }
+  mirror_->shared().databases().for_each([&](uint32_t, const Database& database) {
+    if (database.is_utf8() || database.is_template) return;
+    tables.push_back({{"database", database.name},
+                      {"schema", "*"},
+                      {"table", "*"},
+                      {"oid", 0},
+                      {"not_mirrored", "the database's encoding is not UTF8"}});
+  });
   out["tables"] = std::move(tables);
   return out.dump(-1, ' ', false, json::error_handler_t::replace);
 }

@@ -45,7 +45,7 @@ class BranchWorker {
     std::string spill_directory;
     std::string local_root;
     std::string version;  ///< of the program
-    std::chrono::milliseconds cut_interval{1000};
+    std::chrono::milliseconds cut_interval{500};
   };
   BranchWorker(Options options, objectstore::ObjectStore& store, duck::Engine& engine);
   /// Makes a last cut, then ends.

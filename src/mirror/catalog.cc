@@ -478,6 +478,7 @@ Status SharedCatalog::insert(CatalogTable table, TupleId id, const HeapTuple& tu
     database.oid = row.at<uint32_t>(0);
     database.name = row.name(4);
     database.owner = row.at<uint32_t>(68);
+    database.encoding = row.at<int32_t>(72);
     database.is_template = row.flag(77);
     database.allows_connections = row.flag(78);
     database.tablespace = row.at<uint32_t>(92);

@@ -147,8 +147,12 @@ struct Database {
   std::string name;
   uint32_t owner = 0;
   uint32_t tablespace = kDefaultTablespace;
+  int32_t encoding = kUtf8;
   bool is_template = false;
   bool allows_connections = true;
+  /// What the lake holds as text is UTF-8.
+  bool is_utf8() const { return encoding == kUtf8; }
+  static constexpr int32_t kUtf8 = 6;  ///< PG_UTF8
 };
 
 /// A row of pg_authid.

@@ -146,9 +146,9 @@ std::vector<LakeTable*> TimelineMirror::dropped() {
   return tables;
 }
 
-void TimelineMirror::forget_dropped(uint32_t database, uint32_t oid) {
+void TimelineMirror::forget_dropped(const TableCut& cut) {
   std::erase_if(dropped_, [&](const std::unique_ptr<LakeTable>& table) {
-    return table->database() == database && table->oid() == oid;
+    return table->publication().id == cut.publication.id;
   });
 }
 
@@ -158,13 +158,14 @@ void TimelineMirror::forget_unpublished_drops() {
   });
 }
 
-LakeTable* TimelineMirror::find_table(uint32_t database, uint32_t oid) {
-  if (auto found = databases_.find(database); found != databases_.end()) {
-    auto table = found->second->tables().find(oid);
-    if (table != found->second->tables().end()) return table->second.get();
+LakeTable* TimelineMirror::find_table(const TableCut& cut) {
+  auto is_it = [&](const LakeTable& table) { return table.publication().id == cut.publication.id; };
+  if (auto found = databases_.find(cut.database); found != databases_.end()) {
+    auto table = found->second->tables().find(cut.oid);
+    if (table != found->second->tables().end() && is_it(*table->second)) return table->second.get();
   }
   for (LakeTable* table : dropped()) {
-    if (table->database() == database && table->oid() == oid) return table;
+    if (is_it(*table)) return table;
   }
   return nullptr;
 }

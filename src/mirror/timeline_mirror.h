@@ -65,11 +65,12 @@ class TimelineMirror {
   /// Tables that were dropped and whose end no cut has recorded yet.
   std::vector<LakeTable*> dropped();
   bool has_dropped() { return !dropped().empty(); }
-  void forget_dropped(uint32_t database, uint32_t oid);
+  void forget_dropped(const TableCut& cut);
   /// Dropped tables that were never published leave nothing behind.
   void forget_unpublished_drops();
-  /// A table by its place, dropped or not; null if a cut has taken its end already.
-  LakeTable* find_table(uint32_t database, uint32_t oid);
+  /// The table that a cut is of, dropped or not; null if a cut has taken its end already. A table
+  /// that left the lake and came back is another one, under the same oid.
+  LakeTable* find_table(const TableCut& cut);
   const TransactionBuffer& buffer() const { return buffer_; }
   uint64_t& next_segment() { return next_segment_; }
 
@@ -77,7 +78,7 @@ class TimelineMirror {
   Status load_shared(Lsn at, TransactionBuffer* open);
   Status load_database(const Database& database, Lsn at, TransactionBuffer* open);
   static bool belongs_into_lake(const Database& database) {
-    return !database.is_template && database.allows_connections;
+    return !database.is_template && database.allows_connections && database.is_utf8();
   }
   FileUse use_of(const RelFork& file);
   CatalogHeap* catalog_heap(const RelFork& file, const FileUse& use);
