@@ -14,7 +14,7 @@ struct Settings {
   int warehouse_port = 7433;         ///< Analytical SQL on 127.0.0.1, PostgreSQL's protocol.
   std::string object_store;          ///< file:///DIR or s3://BUCKET/PREFIX
   std::string durability = "local";  ///< "local" or "acceptor"
-  bool mirror = true;                ///< False: mirror and warehouse are off; the lake stays as it is.
+  bool mirror = true;  ///< False: mirror and warehouse are off; the lake stays as it is.
   std::string created_at;
   std::string created_by;  ///< Version of tide.
 

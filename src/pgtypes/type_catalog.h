@@ -15,16 +15,18 @@ struct TypeInfo {
   uint32_t schema = 0;  ///< typnamespace
   int16_t length = 0;   ///< typlen: bytes, -1 varlena, -2 C string
   bool by_value = false;
-  char align = 'i';      ///< typalign: c s i d
-  char kind = 'b';       ///< typtype: b base, c composite, d domain, e enum, p pseudo, r range, m multirange
-  char category = 'U';   ///< typcategory
-  char delimiter = ',';  ///< typdelim
-  uint32_t relation = 0;      ///< typrelid of a composite
-  uint32_t element = 0;       ///< typelem; of a true array (subscript handler array_subscript_handler)
-  bool is_array = false;      ///< a true array: varlena whose typelem is set and whose typsubscript is array's
-  uint32_t base_type = 0;     ///< typbasetype of a domain
-  int32_t base_typmod = -1;   ///< typtypmod of a domain
-  uint32_t range_subtype = 0; ///< rngsubtype of a range
+  char align = 'i';  ///< typalign: c s i d
+  char kind =
+      'b';  ///< typtype: b base, c composite, d domain, e enum, p pseudo, r range, m multirange
+  char category = 'U';    ///< typcategory
+  char delimiter = ',';   ///< typdelim
+  uint32_t relation = 0;  ///< typrelid of a composite
+  uint32_t element = 0;   ///< typelem; of a true array (subscript handler array_subscript_handler)
+  bool is_array =
+      false;  ///< a true array: varlena whose typelem is set and whose typsubscript is array's
+  uint32_t base_type = 0;            ///< typbasetype of a domain
+  int32_t base_typmod = -1;          ///< typtypmod of a domain
+  uint32_t range_subtype = 0;        ///< rngsubtype of a range
   uint32_t range_of_multirange = 0;  ///< the range type of a multirange
 };
 
